@@ -1,0 +1,3 @@
+"""Reproducible ablation studies."""
+
+__version__ = "0.1.0"

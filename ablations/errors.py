@@ -1,0 +1,81 @@
+"""Everything that can go wrong, as plain exceptions. Only ``cli.py`` turns them into exit codes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong with a study.
+
+    Attributes:
+        line: 1-based line in the file; 0 where no line applies.
+        path: Path inside the file, e.g. ``ablations.layers.sweep``; empty for the whole file.
+        message: What was expected, what was found, and what to do.
+    """
+
+    line: int
+    path: str
+    message: str
+
+
+class AblationsError(Exception):
+    """Base of every error this package raises on purpose; its text is fit for a user's eyes."""
+
+
+class StudyError(AblationsError):
+    """A study that cannot be run; carries every problem found, not the first one.
+
+    Attributes:
+        file: The study file as the user named it.
+        problems: All problems, in the order of their lines.
+    """
+
+    def __init__(self, file: str, problems: Iterable[Problem]):
+        self.file = file
+        self.problems = tuple(sorted(problems))
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        lines = []
+        for problem in self.problems:
+            place = f"{self.file}:{problem.line}" if problem.line else self.file
+            path = f" {problem.path}:" if problem.path else ""
+            lines.append(f"{place}:{path} {problem.message}")
+        return "\n".join(lines)
+
+
+class RunFailed(AblationsError):
+    """A run that ended without a result; its text carries the cause."""
+
+
+class MissingRuns(AblationsError):
+    """An analysis was asked for runs that do not exist."""
+
+
+class DataError(AblationsError):
+    """A corpus or pretrained model that is not there or not what it should be."""
+
+
+class RenderError(AblationsError):
+    """A report that could not be rendered; its text carries the renderer's own words."""
+
+
+def one_of(kind: str, found: object, valid: Iterable[object]) -> str:
+    """Says that a name is unknown, which valid one is nearest, and which are valid.
+
+    >>> one_of("metric", "f2", ["f1", "recall"])
+    "unknown metric 'f2'; did you mean 'f1'? (valid: f1, recall)"
+    """
+    names = [str(name) for name in valid]
+    near = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
+    if not near:  # the last part of a dotted key is what people remember
+        tails = {name.rsplit(".", 1)[-1]: name for name in reversed(names)}
+        tail = difflib.get_close_matches(str(found).rsplit(".", 1)[-1], tails, n=1, cutoff=0.6)
+        near = [tails[tail[0]]] if tail else []
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    shown = names if len(names) <= 12 else [*names[:12], f"… {len(names) - 12} more"]
+    return f"unknown {kind} {str(found)!r}{hint} (valid: {', '.join(shown)})"

@@ -1,0 +1,1 @@
+"""The reference experiment: predict a method's name from its body."""

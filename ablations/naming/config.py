@@ -1,0 +1,198 @@
+"""Every tunable of the method-naming experiment: typed, ranged, with its unit. The stdlib alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ablations.schema import tunable
+
+
+@dataclass
+class Data:
+    """Which functions, how they are split, cut and turned into tokens."""
+
+    corpus: str = tunable(
+        "python-stdlib",
+        "where the functions come from",
+        choices=("python-stdlib", "python-packages", "java-small", "huggingface"),
+    )
+    path: str | None = tunable(None, "folder or archive of java-small, or local folder of a huggingface dataset")
+    packages: list[str] = tunable([], "installed packages to read (corpus python-packages)")
+    dataset: str | None = tunable(None, "hub name of a dataset (corpus huggingface)")
+    code_column: str = tunable("code", "column with the function's source (corpus huggingface)")
+    language: str = tunable("python", "language of the column (corpus huggingface)", choices=("python", "java"))
+    every_nth_file: int = tunable(1, "of each project's files sorted by name, keep every n-th", ge=1)
+    split_seed: int = tunable(0, "decides which files or projects go to which split", ge=0)
+    validation_share: float = tunable(0.1, "share of files or projects for validation", gt=0, lt=0.5)
+    test_share: float = tunable(0.1, "share of files or projects for the test", gt=0, lt=0.5)
+    train_samples: int | None = tunable(None, "at most so many training functions", unit="functions", ge=1)
+    validation_samples: int | None = tunable(None, "at most so many validation functions", unit="functions", ge=1)
+    test_samples: int | None = tunable(None, "at most so many test functions", unit="functions", ge=1)
+    drop_duplicates: bool = tunable(True, "drop a function whose body and name occur in an earlier split or file")
+    abstract_methods: bool = tunable(True, "keep functions without a body")
+    empty_bodies: bool = tunable(True, "keep functions whose body does nothing")
+    overrides: bool = tunable(True, "keep functions marked as overriding another")
+    recursive_calls: str = tunable("keep", "the function's own name inside its body", choices=("keep", "mask", "drop"))
+    docstrings: bool = tunable(True, "keep docstrings and comments inside the function")
+    encoding: str = tunable(
+        "words",
+        "identifier words of the training split, BPE trained on it, or the pretrained encoder's own tokenizer",
+        choices=("words", "bpe", "pretrained"),
+    )
+    vocabulary: int = tunable(4000, "size of the vocabulary (words, bpe)", unit="tokens", ge=64, le=200_000)
+    input_tokens: int = tunable(48, "input is cut at this length", unit="tokens", ge=8, le=8192)
+    output_tokens: int = tunable(10, "output is cut at this length, end mark included", unit="tokens", ge=2, le=128)
+
+
+@dataclass
+class Model:
+    """What encoder and decoder share."""
+
+    hidden: int = tunable(128, "width of encoder and decoder (encoder from scratch)", unit="units", ge=8, le=16384)
+    init: str = tunable(
+        "fan_in", "initialisation of new weights: N(0, 0.02) or N(0, 1/fan in)", choices=("bert", "fan_in")
+    )
+    tie_embeddings: bool = tunable(True, "the decoder's output layer is its embedding")
+    share_embeddings: bool = tunable(True, "the decoder's embedding is the encoder's")
+
+
+@dataclass
+class Encoder:
+    """The encoder: pretrained, or a RoBERTa from scratch with these sizes."""
+
+    pretrained: str | None = tunable(None, "local folder or hub name of a pretrained encoder")
+    layers: int = tunable(2, "layers", unit="layers", ge=1, le=256)
+    heads: int = tunable(4, "attention heads", unit="heads", ge=1, le=256)
+    intermediate: int = tunable(256, "width of the feed-forward layer", unit="units", ge=8, le=65536)
+    dropout: float = tunable(0.0, "hidden dropout", ge=0, lt=1)
+    attention_dropout: float = tunable(0.0, "attention dropout", ge=0, lt=1)
+
+
+@dataclass
+class Decoder:
+    """The decoder: BertGenerationDecoder with cross-attention, from scratch."""
+
+    layers: int = tunable(2, "layers", unit="layers", ge=1, le=256)
+    heads: int = tunable(4, "attention heads", unit="heads", ge=1, le=256)
+    intermediate: int = tunable(256, "width of the feed-forward layer", unit="units", ge=8, le=65536)
+    dropout: float = tunable(0.0, "hidden dropout", ge=0, lt=1)
+    attention_dropout: float = tunable(0.0, "attention dropout", ge=0, lt=1)
+
+
+@dataclass
+class Training:
+    """Optimisation: AdamW on cross-entropy of the name's tokens."""
+
+    epochs: float = tunable(1.0, "passes over the training split (where max_steps is null)", unit="epochs", gt=0)
+    max_steps: int | None = tunable(None, "optimizer steps, whatever the epochs", unit="steps", ge=1)
+    batch_samples: int = tunable(32, "samples per optimizer step", unit="samples", ge=1)
+    learning_rate: float = tunable(5e-5, "peak learning rate", gt=0, le=10)
+    schedule: str = tunable("linear", "learning rate after warm-up", choices=("linear", "constant", "cosine"))
+    warmup_steps: int = tunable(0, "steps of linear warm-up", unit="steps", ge=0)
+    weight_decay: float = tunable(0.0, "AdamW's decoupled weight decay", ge=0, lt=1)
+    adam_beta1: float = tunable(0.9, "AdamW's beta 1", ge=0, lt=1)
+    adam_beta2: float = tunable(0.999, "AdamW's beta 2", ge=0, lt=1)
+    gradient_clip: float | None = tunable(1.0, "largest gradient norm; null for none", gt=0)
+    label_smoothing: float = tunable(0.0, "label smoothing", ge=0, lt=1)
+    precision: str = tunable(
+        "auto", "fp32, bf16 autocast, or auto: bf16 where the device has it", choices=("auto", "fp32", "bf16")
+    )
+    padding: str = tunable(
+        "dynamic", "pad batches of like length to their longest, or all to the maximum", choices=("dynamic", "maximum")
+    )
+
+
+@dataclass
+class Evaluation:
+    """When and how runs are scored."""
+
+    every_steps: int = tunable(200, "optimizer steps between validations", unit="steps", ge=1)
+    batch_samples: int = tunable(128, "samples per batch", unit="samples", ge=1)
+    select_by: str = tunable(
+        "validation_f1",
+        "validation metric whose best checkpoint is tested",
+        choices=("validation_f1", "validation_loss", "last"),
+    )
+
+
+@dataclass
+class Config:
+    """The whole experiment; one attribute per section of ``study.yaml``'s keys."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    encoder: Encoder = field(default_factory=Encoder)
+    decoder: Decoder = field(default_factory=Decoder)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    @staticmethod
+    def cross_check(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yields (key, message) for values that are fine alone and not together."""
+        yield from _check_shapes(config)
+        yield from _check_sources(config)
+
+    @staticmethod
+    def from_flat(config: Mapping[str, Any]) -> Config:
+        """Builds the nested dataclasses from a flat, valid config."""
+        sections: dict[str, dict[str, Any]] = {}
+        for key, value in config.items():
+            section, _, name = key.partition(".")
+            sections.setdefault(section, {})[name] = value
+        kinds = {"data": Data, "model": Model, "encoder": Encoder, "decoder": Decoder,
+                 "training": Training, "evaluation": Evaluation}  # fmt: skip
+        return Config(**{name: kinds[name](**values) for name, values in sections.items()})
+
+
+def pretrained_sizes(name: str) -> dict[str, Any] | None:
+    """The ``config.json`` of a pretrained encoder in a local folder, or None where it is not one."""
+    file = Path(name) / "config.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def positions_of(sizes: Mapping[str, Any]) -> int:
+    """Longest input of a pretrained encoder, in tokens (RoBERTa keeps two positions for padding)."""
+    reserved = 2 if sizes.get("model_type") in {"roberta", "xlm-roberta", "camembert"} else 0
+    return int(sizes.get("max_position_embeddings", 1 << 30)) - reserved
+
+
+def _check_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    hidden, pretrained = config["model.hidden"], config["encoder.pretrained"]
+    sizes = pretrained_sizes(pretrained) if pretrained else None
+    if sizes:
+        hidden = sizes["hidden_size"]
+        if config["data.input_tokens"] > positions_of(sizes):
+            yield (
+                "data.input_tokens",
+                (
+                    f"expected at most {positions_of(sizes)}, the positions of {pretrained}, "
+                    f"found {config['data.input_tokens']}"
+                ),
+            )
+    elif not pretrained and hidden % config["encoder.heads"]:
+        yield "encoder.heads", f"{config['encoder.heads']} heads do not divide the hidden size {hidden}"
+    if (sizes or not pretrained) and hidden % config["decoder.heads"]:
+        yield "decoder.heads", f"{config['decoder.heads']} heads do not divide the hidden size {hidden}"
+
+
+def _check_sources(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    corpus, pretrained = config["data.corpus"], config["encoder.pretrained"]
+    if corpus == "python-packages" and not config["data.packages"]:
+        yield "data.packages", "corpus python-packages needs the names of installed packages, found none"
+    if corpus == "java-small" and not config["data.path"]:
+        yield "data.path", "corpus java-small needs the path of its folder or archive, found null"
+    if corpus == "huggingface" and not (config["data.dataset"] or config["data.path"]):
+        yield "data.dataset", "corpus huggingface needs data.dataset (a hub name) or data.path (a local folder)"
+    if (config["data.encoding"] == "pretrained") != bool(pretrained):
+        yield (
+            "data.encoding",
+            (
+                "a pretrained encoder needs its own tokenizer: set data.encoding to pretrained"
+                if pretrained
+                else "encoding pretrained needs encoder.pretrained, found null"
+            ),
+        )

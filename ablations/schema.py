@@ -1,0 +1,234 @@
+"""What an experiment lets you set: typed, ranged tunables read off nested dataclasses. The stdlib alone.
+
+An experiment's config is written once, as dataclasses whose fields are made by :func:`tunable`.
+Keys, checks, the JSON Schema of ``study.yaml``, help and the report's parameter table derive from it.
+Everywhere else a config is *flat*: a dict from dotted key to value (``{"decoder.layers": 4}``);
+:func:`nest` and :func:`flatten` convert.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.errors import one_of
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """One value of an experiment's config.
+
+    Attributes:
+        key: Dotted key.
+        type: ``bool``, ``int``, ``float``, ``str`` or ``list`` (of strings).
+        default: Its value where nothing sets it.
+        help: One line: what it is.
+        unit: Unit of the value, empty for none.
+        optional: Whether ``null`` is allowed.
+        ge: Smallest allowed value.
+        gt: Value it must lie above.
+        le: Largest allowed value.
+        lt: Value it must lie below.
+        choices: The closed list of values, empty for any.
+    """
+
+    key: str
+    type: type
+    default: Any
+    help: str
+    unit: str = ""
+    optional: bool = False
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def problem(self, value: object) -> str | None:
+        """Says what is wrong with a value, or None: its type, its range, or that it is no choice."""
+        if value is None:
+            return None if self.optional else f"expected {self.expects}, found null"
+        accepted: tuple[type, ...] = (int, float) if self.type is float else (self.type,)
+        if not isinstance(value, accepted) or (isinstance(value, bool) and self.type is not bool):
+            return f"expected {self.expects}, found {_described(value)}{_hint(self.type, value)}"
+        if self.type is list and not all(isinstance(item, str) for item in typing.cast(list, value)):
+            return f"expected {self.expects}, found {_described(value)}"
+        if self.choices and value not in self.choices:
+            return one_of("value", value, self.choices)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not self._in_range(value):
+            return f"expected {self.expects}, found {value}"
+        return None
+
+    def _in_range(self, value: float) -> bool:
+        return (
+            math.isfinite(value)
+            and (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+        )
+
+    @property
+    def expects(self) -> str:
+        """The allowed values in words, e.g. ``a number from 0 to below 1``."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list of texts"}
+        words = kind[self.type]
+        low = f" from {self.ge:g}" if self.ge is not None else f" above {self.gt:g}" if self.gt is not None else ""
+        high = f" to {self.le:g}" if self.le is not None else f" below {self.lt:g}" if self.lt is not None else ""
+        if low and high and self.lt is not None:
+            high = f" to below {self.lt:g}"
+        if low and not high and self.ge is not None:
+            low, high = f" of at least {self.ge:g}", ""
+        if high and not low and self.le is not None:
+            high = f" of at most {self.le:g}"
+        return words + low + high + (" or null" if self.optional else "")
+
+
+def _described(value: object) -> str:
+    kinds = {bool: "the boolean", int: "the number", float: "the number", str: "the text"}
+    kind = kinds.get(type(value), f"a {type(value).__name__}")
+    return f"{kind} {str(value).lower() if isinstance(value, bool) else repr(value)}"
+
+
+def _hint(expected: type, value: object) -> str:
+    """What people usually meant when YAML read something else."""
+    if expected is bool and isinstance(value, str) and value.lower() in {"yes", "no", "on", "off", "y", "n"}:
+        return f" (YAML 1.2 reads {value} as text; write {'true' if value.lower() in {'yes', 'on', 'y'} else 'false'})"
+    if expected is int and isinstance(value, float) and value.is_integer():
+        return f" (write {int(value)})"
+    if expected in (int, float) and isinstance(value, str):
+        try:
+            number = float(value.replace("_", ""))
+        except ValueError:
+            return ""
+        return f" (write {number:g} without quotes)"
+    if expected is str and isinstance(value, (bool, int, float)):
+        return " (put it in quotes)"
+    if expected is list and isinstance(value, str):
+        return f" (write [{value}])"
+    return ""
+
+
+def tunable(default: Any, help: str, *, unit: str = "", **limits: Any) -> Any:
+    """A dataclass field that a study may set; ``limits`` are ge, gt, le, lt and choices of :class:`Tunable`."""
+    metadata = {"help": help, "unit": unit, **limits}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """All tunables of an experiment and the checks that span several of them.
+
+    Attributes:
+        tunables: By dotted key, in the order of declaration.
+        cross_check: Takes a flat, individually valid config; yields (key, message) for what does not fit together.
+        flops: Takes a flat config; floating-point operations of one whole run (training and evaluation), or None
+            where nothing is known.
+    """
+
+    tunables: Mapping[str, Tunable]
+    cross_check: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]] = lambda config: ()
+    flops: Callable[[Mapping[str, Any]], float | None] = lambda config: None
+
+    def defaults(self) -> dict[str, Any]:
+        return {key: each.default for key, each in self.tunables.items()}
+
+    def problem(self, key: str, value: object) -> str | None:
+        """What is wrong with setting ``key`` to ``value``, or None."""
+        if key not in self.tunables:
+            return one_of("parameter", key, self.tunables)
+        return self.tunables[key].problem(value)
+
+
+def schema_of(config_class: type) -> Schema:
+    """Reads a schema off nested dataclasses whose leaves were made by :func:`tunable`.
+
+    A ``cross_check(config)`` or ``flops(config)`` static method of the class becomes the schema's.
+    """
+    found: dict[str, Tunable] = {}
+    _collect(config_class, "", found)
+    return Schema(
+        tunables=types.MappingProxyType(found),
+        cross_check=getattr(config_class, "cross_check", lambda config: ()),
+        flops=getattr(config_class, "flops", lambda config: None),
+    )
+
+
+def _collect(config_class: type, prefix: str, found: dict[str, Tunable]) -> None:
+    hints = typing.get_type_hints(config_class)
+    for each in dataclasses.fields(config_class):
+        hint, key = hints[each.name], prefix + each.name
+        if dataclasses.is_dataclass(hint):
+            _collect(typing.cast(type, hint), key + ".", found)
+            continue
+        parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        kind = next(part for part in parts if part is not type(None))
+        default = each.default if each.default is not dataclasses.MISSING else typing.cast(Any, each.default_factory)()
+        found[key] = Tunable(
+            key=key,
+            type=typing.get_origin(kind) or kind,
+            default=default,
+            optional=type(None) in parts,
+            **each.metadata,
+        )
+
+
+def load_schema(experiment: str) -> Schema | None:
+    """The schema of ``package.module:name``, without importing the experiment itself.
+
+    An experiment publishes one as a dataclass ``Config`` in a module ``config`` beside its own module, which
+    must import nothing heavy. Returns None where there is no such module.
+
+    Raises:
+        ModuleNotFoundError: The package of the experiment cannot be found.
+    """
+    module = experiment.partition(":")[0]
+    package = module.rpartition(".")[0]
+    name = f"{package}.config" if package else "config"
+    if package and importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(f"no module named {package!r}", name=package)
+    if importlib.util.find_spec(name) is None:
+        return None
+    config_class = getattr(importlib.import_module(name), "Config", None)
+    return schema_of(config_class) if dataclasses.is_dataclass(config_class) else None
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns dotted keys into nested dicts.
+
+    >>> nest({"decoder.layers": 4, "decoder.heads": 2})
+    {'decoder': {'layers': 4, 'heads': 2}}
+    """
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, leaf = key.split(".")
+        inner = nested
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[leaf] = value
+    return nested
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The inverse of :func:`nest`.
+
+    >>> flatten({"decoder": {"layers": 4}})
+    {'decoder.layers': 4}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
