@@ -1,0 +1,320 @@
+"""The results folder: one folder a run, written atomically, read as long tables.
+
+Layout under the root (``results/`` by default)::
+
+    runs/<run id>/job.json        what to run, written before it is submitted
+    runs/<run id>/claim.json      who runs it now
+    runs/<run id>/metrics.jsonl   every value as it is measured, append-only
+    runs/<run id>/progress.json   how far it is, for the eye only
+    runs/<run id>/log.txt         what the process printed
+    runs/<run id>/record.json     its outcome: the one file whose presence means that the run has ended
+    sacred/<run id>-a<attempt>/   Sacred's own folder of each attempt
+
+A run is identified by the hash of its resolved config and its seed, never by its name: a renamed ablation keeps
+its runs, a changed one does not inherit them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablations.plan import RunKey, Variant, expand, run_keys
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablations.study import Study
+
+FORMAT = 1
+ENDED = ("completed", "diverged", "failed")
+LEASE_S = 180.0  # a claim of another host that was not renewed for so long is dead
+
+RUN_COLUMNS = (
+    "variant", "seed", "run_id", "status", "error", "config_hash", "started", "ended", "seconds", "attempt", "host",
+    "device", "threads", "parameters", "flops", "peak_memory_mb", "samples_per_s", "steps", "seconds_training",
+    "seconds_evaluation", "selected_step", "code_hash", "git_commit", "git_dirty", "data_fingerprint",
+)  # fmt: skip
+
+
+class ClaimHeld(Exception):
+    """Another live process runs this run already."""
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Writes a whole file or nothing: a reader, or a crash, never sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file, or None where the file is absent."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: Optimizer steps done.
+        steps: Optimizer steps in all, 0 where unknown.
+        values: Newest value of each metric.
+    """
+
+    step: int
+    steps: int
+    values: Mapping[str, float]
+
+
+class Store:
+    """Reads and writes one results folder."""
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root)
+
+    def run_dir(self, run_id: str) -> Path:
+        """The folder of a run."""
+        return self.root / "runs" / run_id
+
+    # -- before and during a run ------------------------------------------------------------------------------
+
+    def pending(self, keys: Iterable[RunKey], *, retry: bool = False) -> list[RunKey]:
+        """The keys that have no outcome yet and that nobody is running.
+
+        Args:
+            keys: Planned runs.
+            retry: Whether failed and diverged runs count as having none.
+        """
+        settled = ("completed", "running") if retry else (*ENDED, "running")
+        return [key for key in keys if self.status(key.run_id) not in settled]
+
+    def prepare(self, key: RunKey, variant: Variant, experiment: str, **settings: Any) -> Path:
+        """Writes what a worker needs to know into the run's folder, and returns the folder.
+
+        Args:
+            key: The run.
+            variant: Its variant.
+            experiment: ``package.module:name`` of the Sacred experiment.
+            **settings: What changes no result: threads.
+        """
+        folder = self.run_dir(key.run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = read_json(folder / "record.json")
+        attempt = _attempts(folder) + 1
+        if record is not None:  # a retry: the earlier outcome is kept beside the new one
+            os.replace(folder / "record.json", folder / f"record-a{record['attempt']}.json")
+        job = {
+            "format": FORMAT,
+            "run_id": key.run_id,
+            "variant": variant.name,
+            "seed": key.seed,
+            "config_hash": key.config_hash,
+            "experiment": experiment,
+            "config": dict(variant.config),
+            "attempt": attempt,
+            "settings": settings,
+        }
+        write_atomic(folder / "job.json", json.dumps(job, indent=1))
+        return folder
+
+    def status(self, run_id: str) -> str:
+        """One of completed, diverged, failed, interrupted, running, missing."""
+        folder = self.run_dir(run_id)
+        record = read_json(folder / "record.json")
+        if record is not None:
+            return str(record["status"])
+        claim = read_json(folder / "claim.json")
+        if claim is None:
+            return "missing"
+        return "running" if _alive(claim, folder / "claim.json") else "interrupted"
+
+    def progress(self, run_id: str) -> Progress | None:
+        """How far a run is, or None before its first value."""
+        found = read_json(self.run_dir(run_id) / "progress.json")
+        return Progress(found["step"], found["steps"], found["values"]) if found else None
+
+    # -- afterwards -------------------------------------------------------------------------------------------
+
+    def read_record(self, run_id: str) -> dict[str, Any]:
+        """The record of an ended run.
+
+        Raises:
+            FileNotFoundError: The run has not ended.
+            ValueError: The record was written by a newer version of this package.
+        """
+        record = json.loads((self.run_dir(run_id) / "record.json").read_bytes())
+        if record["format"] > FORMAT:
+            raise ValueError(f"{run_id}: record of format {record['format']}, this version reads up to {FORMAT}")
+        return record
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Every ended run's record in the folder, of whatever study, ordered by run id."""
+        for path in sorted(self.root.glob("runs/*/record.json")):
+            yield self.read_record(path.parent.name)
+
+    def history(self) -> list[dict[str, Any]]:
+        """Completed runs of this host: config_hash, flops (None where not counted), seconds, device."""
+        return [
+            {
+                "config_hash": record["config_hash"],
+                "flops": record["info"].get("cost", {}).get("flops"),
+                "seconds": record["seconds"],
+                "device": record["environment"]["device"],
+            }
+            for record in self.records()
+            if record["status"] == "completed" and record["environment"]["host"] == socket.gethostname()
+        ]
+
+    def read_runs(self, study: Study) -> pd.DataFrame:
+        """One row a planned run, columns :data:`RUN_COLUMNS`; what is unknown is None."""
+        import pandas as pd
+
+        rows = []
+        for key in run_keys(study):
+            record = self._record_or_none(key.run_id)
+            row: dict[str, Any] = dict.fromkeys(RUN_COLUMNS)
+            row |= {"variant": key.variant, "seed": key.seed, "run_id": key.run_id, "config_hash": key.config_hash}
+            rows.append(row | (_flat_record(record) if record else {"status": self.status(key.run_id)}))
+        return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
+
+    def read_scores(self, study: Study) -> pd.DataFrame:
+        """One row a planned run and metric: variant, seed, run_id, status, metric, value.
+
+        A run without a result has one row: the primary metric, value NaN, and its status. It is never dropped and
+        never zero.
+        """
+        import pandas as pd
+
+        rows = []
+        for key in run_keys(study):
+            record = self._record_or_none(key.run_id)
+            status = record["status"] if record else self.status(key.run_id)
+            scores = (record or {}).get("scores") or {}
+            if status != "completed" or study.metric not in scores:
+                scores = {study.metric: float("nan")} | (scores if status == "completed" else {})
+            rows += [(key.variant, key.seed, key.run_id, status, name, value) for name, value in scores.items()]
+        return pd.DataFrame(rows, columns=["variant", "seed", "run_id", "status", "metric", "value"])
+
+    def read_curves(self, study: Study) -> pd.DataFrame:
+        """Every value as it was measured: variant, seed, run_id, metric, step, value, seconds since the start."""
+        import pandas as pd
+
+        frames = []
+        for key in run_keys(study):
+            points = read_metrics(self.run_dir(key.run_id) / "metrics.jsonl")
+            if points:
+                frame = pd.DataFrame(points, columns=["metric", "step", "value", "seconds"])
+                frames.append(frame.assign(variant=key.variant, seed=key.seed, run_id=key.run_id))
+        columns = ["variant", "seed", "run_id", "metric", "step", "value", "seconds"]
+        return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+
+    def _record_or_none(self, run_id: str) -> dict[str, Any] | None:
+        try:
+            return self.read_record(run_id)
+        except FileNotFoundError:
+            return None
+
+
+def variants_by_name(study: Study) -> dict[str, Variant]:
+    """The study's variants, baseline first, by name."""
+    return {variant.name: variant for variant in expand(study)}
+
+
+def read_metrics(path: Path) -> list[tuple[str, int, float, float]]:
+    """(metric, step, value, seconds) of each line; a last line cut short by a crash is left out."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [tuple(json.loads(line)) for line in lines if line.endswith("\n")]  # type: ignore[misc]
+
+
+def _flat_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    info, environment, code = record.get("info") or {}, record["environment"], record["code"]
+    cost, error = info.get("cost", {}), record.get("error")
+    flat = {name: record.get(name) for name in ("status", "started", "ended", "seconds", "attempt")}
+    flat |= {"error": f"{error['type']}: {error['message']}" if error else None}
+    flat |= {name: environment.get(name) for name in ("host", "device", "threads")}
+    flat |= {name: cost[name] for name in RUN_COLUMNS if name in cost}
+    flat |= {"code_hash": code["package_hash"], "git_commit": code["git_commit"], "git_dirty": code["git_dirty"]}
+    return flat | {
+        "selected_step": info.get("selected_step"),
+        "data_fingerprint": info.get("data", {}).get("fingerprint"),
+    }
+
+
+def _attempts(folder: Path) -> int:
+    job = read_json(folder / "job.json")
+    started = (folder / "claim.json").exists() or (folder / "record.json").exists()
+    return int(job["attempt"]) - (0 if started else 1) if job else 0
+
+
+# -- claims: one owner a run ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Owns a run's folder for as long as the block runs; the claim stays behind if the process dies in it.
+
+    Raises:
+        ClaimHeld: A live process owns it.
+    """
+    path = folder / "claim.json"
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        claim = read_json(path)
+        if claim is not None and _alive(claim, path):
+            raise ClaimHeld(f"{folder.name} is run by process {claim['pid']} on {claim['host']}")
+        write_atomic(path, json.dumps(_own_claim()))
+    yield
+    path.unlink(missing_ok=True)
+
+
+def renew(folder: Path) -> None:
+    """Tells other hosts that the owner of a claim is alive."""
+    os.utime(folder / "claim.json")
+
+
+def _own_claim() -> dict[str, Any]:
+    return {"pid": os.getpid(), "process_start": _process_start(os.getpid()), "host": socket.gethostname()}
+
+
+def _alive(claim: Mapping[str, Any], path: Path) -> bool:
+    if claim["host"] == socket.gethostname():
+        return _process_start(claim["pid"]) == claim["process_start"]
+    probe = path.with_name(f".{path.name}.{os.getpid()}.now")
+    probe.touch()  # the file server's clock against itself, whatever this host's clock says
+    age_s = probe.stat().st_mtime - path.stat().st_mtime
+    probe.unlink()
+    return age_s < LEASE_S
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process started, in a form that no change of clock alters where the system has one; None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+        return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return None
+    import psutil
+
+    return str(psutil.Process(pid).create_time()) if psutil.pid_exists(pid) else None
