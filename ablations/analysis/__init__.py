@@ -1,0 +1,1 @@
+"""Numbers only, on DataFrames: comparisons, verdicts, trends, curves. Wording and drawing live in ``reporting``."""

@@ -1,0 +1,323 @@
+"""Compares every arm with the baseline, over the seeds that both have: the numbers behind each verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from ablations.analysis.failures import mcnemar, share_of_failures
+from ablations.analysis.family import adjust
+from ablations.analysis.paired import Floats, Paired, paired_t, pairs_by_count
+from ablations.analysis.results import Comparison, Direction, Seed
+from ablations.analysis.signflip import sign_flip
+from ablations.analysis.table import DIVERGED, LOST, OK, Columns, RunTable, read_table
+from ablations.analysis.verdict import LEAST_SEEDS, decide, raise_flags
+from ablations.errors import AblationsError, one_of
+
+if TYPE_CHECKING:
+    from ablations.study import Study
+
+DIRECTIONS = ("max", "min")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The choices that a study makes before its runs.
+
+    Attributes:
+        direction: "max" if more is better, else "min".
+        alpha: Chance of any false claim in a family, over all declared looks.
+        smallest_effect: Smallest effect of interest, in the metric's unit.
+        provisional: Whether ``smallest_effect`` was derived from the data.
+        failure_value: Value that a diverged run counts as.
+        correction: "holm" or "none", over a family.
+        equivalence_correction: The same for claims of equivalence.
+        min_seeds: Least number of pairs to assess.
+        power: Power at which further seeds are counted.
+        looks: Declared number of looks at the data; alpha is divided by it.
+        look: Which look this is; beyond ``looks``, p is flagged as optimistic.
+    """
+
+    direction: Direction = "max"
+    alpha: float = 0.05
+    smallest_effect: float | None = None
+    provisional: bool = False
+    failure_value: float | None = None
+    correction: str = "holm"
+    equivalence_correction: str = "none"
+    min_seeds: int = LEAST_SEEDS
+    power: float = 0.8
+    looks: int = 1
+    look: int = 1
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise AblationsError(one_of("direction", self.direction, DIRECTIONS))
+        if not 0 < self.alpha < 1:
+            raise AblationsError(f"alpha must lie between 0 and 1, not {self.alpha}")
+        if self.smallest_effect is not None and not 0 < self.smallest_effect < np.inf:
+            raise AblationsError(f"the smallest effect of interest must be positive, not {self.smallest_effect}")
+        if self.failure_value is not None and not np.isfinite(self.failure_value):
+            raise AblationsError(f"the failure value must be finite, not {self.failure_value}")
+        if self.looks < 1 or self.look < 1:
+            raise AblationsError(f"looks are counted from 1, not {min(self.looks, self.look)}")
+
+    @property
+    def level(self) -> float:
+        """Level of each decision: alpha divided by the declared looks."""
+        return self.alpha / self.looks
+
+
+def compare(  # noqa: PLR0913 - a study makes these choices, one by one
+    frame: pd.DataFrame,
+    *,
+    baseline: str,
+    metric: str,
+    planned: Mapping[str, Iterable[Seed]] | None = None,
+    family: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    **rules: Any,
+) -> list[Comparison]:
+    """Compares every arm of a long table with the baseline, paired by seed.
+
+    Args:
+        frame: One row per run and metric: columns variant, seed, value, and optionally metric, status (completed,
+            diverged, anything else is lost)
+            and example (examples of a run are averaged).
+        baseline: Name of the baseline.
+        metric: Metric to compare. Without a metric column it may be the name of the column of values.
+        planned: Seeds planned for each arm, by default every arm at every seed that the table names. Runs that were
+            planned and are missing
+            count as lost; arms that were planned and could not be tested count in the correction.
+        family: Family of each arm, by default "main".
+        columns: The names of the table's columns, if they are others.
+        **rules: The fields of ``Rules``: direction, alpha, smallest_effect, provisional, failure_value, correction,
+            equivalence_correction,
+            min_seeds, power, looks, look.
+
+    Returns:
+        One comparison per arm, in the order planned.
+
+    Raises:
+        AblationsError: If the table or a rule is not what it should be.
+        MissingRuns: If there is no baseline.
+
+    >>> frame = pd.DataFrame({"variant": ["base"] * 4 + ["deep"] * 4, "seed": [0, 1, 2, 3] * 2,
+    ...                       "f1": [.50, .52, .49, .51, .56, .59, .55, .56]})
+    >>> [deep] = compare(frame, baseline="base", metric="f1")
+    >>> deep.verdict, deep.n, round(deep.difference, 3)
+    ('helps', 4, 0.06)
+    """
+    unknown = sorted(set(rules) - {field.name for field in fields(Rules)})
+    if unknown:
+        raise AblationsError(one_of("option of compare", unknown[0], [field.name for field in fields(Rules)]))
+    table = read_table(frame, baseline=baseline, metric=metric, planned=planned, columns=columns)
+    return compare_table(table, metric, Rules(**rules), family)
+
+
+def compare_study(scores: pd.DataFrame, study: Study, *, metric: str | None = None, **rules: Any) -> list[Comparison]:
+    """Compares all variants of a study with its baseline.
+
+    Args:
+        scores: What ``Store.read_scores`` returns.
+        study: The study as loaded.
+        metric: A metric other than the primary one; it is a family of its own, and the smallest effect and failure
+            value of the primary metric
+            are not used.
+        **rules: Overrides of the study's rules.
+    """
+    planned = {"baseline": study.seeds} | {level.name: study.seeds for a in study.ablations for level in a.levels}
+    family = {level.name: ablation.family for ablation in study.ablations for level in ablation.levels}
+    declared: dict[str, Any] = {
+        name: getattr(study, name) for name in ("alpha", "correction", "min_seeds", "power", "looks")
+    }
+    if metric is None or metric == study.metric:
+        declared |= {name: getattr(study, name) for name in ("direction", "smallest_effect", "failure_value")}
+    chosen = metric or study.metric
+    return compare(scores, baseline="baseline", metric=chosen, planned=planned, family=family, **(declared | rules))
+
+
+def compare_table(
+    table: RunTable, metric: str, rules: Rules, family: Mapping[str, str] | None = None
+) -> list[Comparison]:
+    """Compares rows 1.. of a table with its row 0; see ``compare``."""
+    families = [(family or {}).get(arm, "main") for arm in table.arms[1:]]
+    paired = paired_t(table.values[1:], table.values[0], smallest_effect=rules.smallest_effect, alpha=rules.level)
+    diverged = (table.outcomes == DIVERGED).any(axis=1)
+    with_failures = diverged[1:] | diverged[0]
+    outcomes = _intention_to_treat(table, rules)
+    p_signflip = _sign_flips(outcomes)
+    itt_n = (np.isfinite(outcomes)).sum(axis=1)
+    least = max(rules.min_seeds, LEAST_SEEDS)
+    n = (np.isfinite(table.values[1:]) & np.isfinite(table.values[0])).sum(axis=1)
+    p = np.where((n >= least) & ~with_failures, paired.p, np.nan)
+    testable = np.where(with_failures, itt_n >= least, np.isfinite(p))
+    p_signflip = np.where(testable, p_signflip, np.nan)
+    p_tost = np.where(np.isfinite(p), paired.p_tost, np.nan)
+    columns = _columns_of(paired) | {
+        "p": p,
+        "p_adjusted": adjust(np.where(with_failures, p_signflip, p), families, rules.correction),
+        "p_signflip": p_signflip,
+        "p_signflip_adjusted": adjust(p_signflip, families, rules.correction),
+        "p_tost": p_tost,
+        "p_tost_adjusted": adjust(p_tost, families, rules.equivalence_correction),
+        "itt_difference": _mean_of_rows(np.where(with_failures[:, None], outcomes, np.nan)),
+    }
+    sizes = {name: families.count(name) for name in set(families)}
+    comparisons = []
+    for row, arm in enumerate(table.arms[1:], start=1):
+        facts: dict[str, Any] = _runs_of(table, row, rules)
+        facts |= {name: _number(column[row - 1]) for name, column in columns.items()}
+        comparison = Comparison(
+            arm=arm,
+            baseline=table.arms[0],
+            metric=metric,
+            direction=rules.direction,
+            alpha=rules.level,
+            family=families[row - 1],
+            family_size=sizes[families[row - 1]],
+            smallest_effect=rules.smallest_effect,
+            itt_n=int(itt_n[row - 1]) if with_failures[row - 1] else 0,
+            **facts,
+        )
+        comparisons.append(_with_verdict(comparison, rules))
+    return comparisons
+
+
+def _with_verdict(comparison: Comparison, rules: Rules) -> Comparison:
+    """Adds the verdict and its flags."""
+    judged = replace(comparison, verdict=decide(comparison, min_seeds=rules.min_seeds))
+    flags = raise_flags(judged, provisional=rules.provisional, extra_look=rules.look > rules.looks)
+    return replace(judged, flags=flags)
+
+
+def _columns_of(paired: Paired) -> dict[str, Floats]:
+    """The paired statistics under the names they have in a Comparison."""
+    return {
+        "difference": paired.difference,
+        "sd_difference": paired.sd,
+        "se": paired.se,
+        "t": paired.t,
+        "ci_low": paired.low,
+        "ci_high": paired.high,
+        "ci90_low": paired.low90,
+        "ci90_high": paired.high90,
+        "smallest_bound": paired.bound,
+        "g_z": paired.g_z,
+        "r": paired.r,
+    }
+
+
+def _intention_to_treat(table: RunTable, rules: Rules) -> Floats:
+    """Differences ``(arms, seeds)`` of all outcomes; a diverged run counts as the failure value (NaN if none was
+    declared)."""
+    value = np.nan if rules.failure_value is None else rules.failure_value
+    values = np.where(table.outcomes == DIVERGED, value, table.values)
+    return np.asarray(values[1:] - values[0])
+
+
+def _sign_flips(differences: Floats) -> Floats:
+    """Sign-flip p of each row of ``(arms, seeds)`` over what is not NaN."""
+    p = np.full(len(differences), np.nan)
+    for rows, packed, _ in pairs_by_count(differences, np.zeros(differences.shape[1])):
+        p[rows] = sign_flip(packed)
+    return p
+
+
+def _mean_of_rows(values: Floats) -> Floats:
+    """Mean of what is not NaN in each row; NaN where there is nothing."""
+    count = np.isfinite(values).sum(axis=1)
+    return np.where(count > 0, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
+
+
+def _runs_of(table: RunTable, row: int, rules: Rules) -> dict[str, Any]:
+    """Everything about an arm that is counted run by run."""
+    arm, base = table.values[row], table.values[0]
+    paired = np.isfinite(arm) & np.isfinite(base)
+    differences = (arm - base)[paired]
+    turned = differences if rules.direction == "max" else -differences
+    return {
+        "seeds": _seeds(table, paired),
+        "unpaired_arm": _seeds(table, np.isfinite(arm) & ~paired),
+        "unpaired_baseline": _seeds(table, np.isfinite(base) & ~paired),
+        "differences": tuple(differences.tolist()),
+        "n": int(paired.sum()),
+        "df": int(paired.sum()) - 1 if paired.sum() > 1 else None,
+        "better": int((turned > 0).sum()),
+        "n_planned": int(table.planned[row].sum()),
+        **_spread("arm", arm),
+        **_spread("baseline", base),
+        **_baseline_band(arm, base, paired),
+        **_welch(arm, base, paired),
+        **_failures(table, row, rules),
+    }
+
+
+def _spread(side: str, values: Floats) -> dict[str, float | None]:
+    """Mean and sd over the completed runs."""
+    there = values[np.isfinite(values)]
+    return {
+        f"{side}_mean": float(there.mean()) if there.size else None,
+        f"{side}_sd": float(there.std(ddof=1)) if there.size > 1 else None,
+    }
+
+
+def _baseline_band(arm: Floats, base: Floats, paired: NDArray[np.bool_]) -> dict[str, Any]:
+    """Where one more run of the baseline would lie, 95 %: mean +- t s sqrt(1 + 1/n); only for an arm with one pair."""
+    runs = base[np.isfinite(base)]
+    if paired.sum() != 1 or runs.size < 3:
+        return {}
+    half = stats.t.ppf(0.975, runs.size - 1) * runs.std(ddof=1) * np.sqrt(1 + 1 / runs.size)
+    low, high = float(runs.mean() - half), float(runs.mean() + half)
+    return {"band_low": low, "band_high": high, "in_band": bool(low <= arm[paired][0] <= high)}
+
+
+def _welch(arm: Floats, base: Floats, paired: NDArray[np.bool_]) -> dict[str, float]:
+    """Welch's interval where no seed is shared: for information, never for a verdict."""
+    x, y = arm[np.isfinite(arm)], base[np.isfinite(base)]
+    if paired.any() or min(x.size, y.size) < 2 or (np.ptp(x) == 0 and np.ptp(y) == 0):
+        return {}
+    interval = stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.95)
+    return {
+        "welch_difference": float(x.mean() - y.mean()),
+        "welch_low": float(interval.low),
+        "welch_high": float(interval.high),
+    }
+
+
+def _failures(table: RunTable, row: int, rules: Rules) -> dict[str, Any]:
+    """Counts of outcomes and, where a run diverged, what they say about the share of failures."""
+    arm, base = table.outcomes[row], table.outcomes[0]
+    planned, base_planned = table.planned[row], table.planned[0]
+    n_ok, n_diverged = int((arm == OK).sum()), int((arm == DIVERGED).sum())
+    base_ok, base_diverged = int((base == OK).sum()), int((base == DIVERGED).sum())
+    found: dict[str, Any] = {
+        "n_ok": n_ok,
+        "n_diverged": n_diverged,
+        "n_lost": int((planned & (arm == LOST)).sum()),
+        "baseline_ok": base_ok,
+        "baseline_diverged": base_diverged,
+        "baseline_lost": int((base_planned & (base == LOST)).sum()),
+    }
+    if n_diverged or base_diverged:
+        both = (arm != LOST) & (base != LOST)
+        found["p_mcnemar"] = mcnemar(arm[both] == DIVERGED, base[both] == DIVERGED)
+        found["failure_value"] = rules.failure_value
+    if n_ok + n_diverged:
+        found["failure_low"], found["failure_high"] = share_of_failures(n_diverged, n_ok + n_diverged)
+    return found
+
+
+def _seeds(table: RunTable, mask: NDArray[np.bool_]) -> tuple[Seed, ...]:
+    return tuple(seed for seed, chosen in zip(table.seeds, mask, strict=True) if chosen)
+
+
+def _number(value: Any) -> float | None:
+    """A plain float, None for NaN."""
+    return None if np.isnan(value) else float(value)

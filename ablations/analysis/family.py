@@ -1,0 +1,44 @@
+"""Correction over a family of tests that was fixed before the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ablations.analysis.paired import Floats
+from ablations.errors import AblationsError, one_of
+
+CORRECTIONS = ("holm", "none")
+
+
+def adjust(p: Floats, families: Sequence[str], method: str = "holm") -> Floats:
+    """Corrects p within each family; every planned test counts.
+
+    A test that could not be made (NaN) enters as p = 1: statsmodels drops NaN in silence, which would shrink the
+    family. It comes back as NaN.
+
+    Source: Holm 1979; statsmodels ``multipletests``.
+
+    Args:
+        p: One p per planned test ``(tests,)``.
+        families: The family of each test.
+        method: "holm" or "none".
+
+    Raises:
+        AblationsError: If the method is unknown.
+    """
+    if method not in CORRECTIONS:
+        raise AblationsError(one_of("correction", method, CORRECTIONS))
+    if method == "none":
+        return p.copy()
+    from statsmodels.stats.multitest import multipletests
+
+    complete = np.where(np.isnan(p), 1.0, p)
+    adjusted = np.full(p.shape, np.nan)
+    names = np.asarray(families)
+    for family in np.unique(names):
+        rows = names == family
+        adjusted[rows] = multipletests(complete[rows], method="holm")[1]
+    adjusted[np.isnan(p)] = np.nan
+    return adjusted
