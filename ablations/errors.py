@@ -52,6 +52,10 @@ class RunFailed(AblationsError):
     """A run that ended without a result; its text carries the cause."""
 
 
+class Diverged(AblationsError):
+    """Training left the finite numbers; its text says at which step and what was seen."""
+
+
 class MissingRuns(AblationsError):
     """An analysis was asked for runs that do not exist."""
 

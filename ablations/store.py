@@ -269,7 +269,7 @@ def _attempts(folder: Path) -> int:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Owns a run's folder for as long as the block runs; the claim stays behind if the process dies in it.
+    """Owns a run's folder for as long as the block runs; only a process that is killed leaves its claim behind.
 
     Raises:
         ClaimHeld: A live process owns it.
@@ -281,8 +281,10 @@ def claimed(folder: Path) -> Iterator[None]:
         if claim is not None and _alive(claim, path):
             raise ClaimHeld(f"{folder.name} is run by process {claim['pid']} on {claim['host']}")
         write_atomic(path, json.dumps(_own_claim()))
-    yield
-    path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def renew(folder: Path) -> None:

@@ -1,0 +1,110 @@
+"""Which samples go into which batch, and how they are padded. numpy alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablations.naming.data import Split
+from ablations.plan import seed_for
+
+POOL_BATCHES = 50  # batches whose samples are sorted by length together
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded arrays of one batch.
+
+    Attributes:
+        rows: Index of each sample in its split, ``(batch,)``.
+        inputs: Token ids of the bodies, ``(batch, tokens)``.
+        mask: 1 at real tokens of the bodies, ``(batch, tokens)``.
+        shifted: Start token and the name's tokens but the last, ``(batch, name tokens)``.
+        labels: The name's tokens, padded, ``(batch, name tokens)``.
+        real: True at real tokens of the names, ``(batch, name tokens)``.
+    """
+
+    rows: NDArray[np.int64]
+    inputs: NDArray[np.int64]
+    mask: NDArray[np.int64]
+    shifted: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    real: NDArray[np.bool_]
+
+
+def steps_of(samples: int, batch_samples: int, epochs: float, max_steps: int | None) -> int:
+    """Optimizer steps of a run; an epoch's last batch may be smaller."""
+    return max_steps if max_steps is not None else max(1, math.ceil(epochs * math.ceil(samples / batch_samples)))
+
+
+def training_order(lengths: NDArray[np.int64], batch_samples: int, steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Yields the rows of each training batch, ``steps`` of them.
+
+    Every epoch is a fresh permutation; inside pools of ``POOL_BATCHES`` batches samples of like length go together.
+    Lengths are those before the cut, so the batches of a seed are the same in arms that cut differently.
+
+    Args:
+        lengths: Tokens of each body before it is cut, ``(samples,)``.
+        batch_samples: Samples per batch.
+        steps: Batches to yield.
+        seed: The run's seed.
+    """
+    done, epoch = 0, 0
+    while done < steps:
+        for rows in _epoch_order(lengths, batch_samples, np.random.default_rng(seed_for(f"order/{epoch}", seed))):
+            if done == steps:
+                return
+            yield rows
+            done += 1
+        epoch += 1
+
+
+def _epoch_order(
+    lengths: NDArray[np.int64], batch_samples: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    order = rng.permutation(len(lengths))
+    pool = batch_samples * POOL_BATCHES
+    for start in range(0, len(order), pool):
+        rows = order[start : start + pool]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches = [rows[at : at + batch_samples] for at in range(0, len(rows), batch_samples)]
+        for at in rng.permutation(len(batches)):
+            yield batches[at]
+
+
+def evaluation_order(lengths: NDArray[np.int64], batch_samples: int) -> Iterator[NDArray[np.int64]]:
+    """Yields all rows once, longest first, in batches of like length."""
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(order), batch_samples):
+        yield order[start : start + batch_samples]
+
+
+def make_batch(split: Split, rows: NDArray[np.int64], pad: int, bos: int, widths: tuple[int, int] | None) -> Batch:
+    """Pads the samples of ``rows``.
+
+    Args:
+        split: Where they are from.
+        rows: Their indices, ``(batch,)``.
+        pad: Id of the padding token.
+        bos: Id of the start token.
+        widths: Lengths to pad bodies and names to; None for the longest of the batch.
+    """
+    wide_input, wide_output = widths or (None, None)
+    inputs, mask = _padded(split.inputs, split.input_offsets, rows, pad, wide_input)
+    labels, real = _padded(split.outputs, split.output_offsets, rows, pad, wide_output)
+    shifted = np.concatenate([np.full((len(rows), 1), bos), labels[:, :-1]], axis=1)
+    return Batch(rows, inputs, mask.astype(np.int64), shifted, labels, real)
+
+
+def _padded(
+    flat: NDArray[np.int32], offsets: NDArray[np.int64], rows: NDArray[np.int64], pad: int, width: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
+    at = np.arange(width or lengths.max())
+    real = at < lengths[:, None]
+    values = flat[np.where(real, starts[:, None] + at, 0)]
+    return np.where(real, values, pad).astype(np.int64), real

@@ -1,0 +1,103 @@
+"""The Sacred experiment: method-name prediction, one run.
+
+What the runner looks for beside the experiment itself: ``prepare`` (once, before any run) and ``PRELOAD`` (modules
+imported once for all runs of a machine).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sacred import Experiment
+from sacred.run import Run
+
+from ablations.naming.config import Config
+from ablations.schema import flatten, nest, schema_of
+
+if TYPE_CHECKING:
+    from ablations.naming.training import Evaluated
+
+PRELOAD = ("ablations.naming.training",)
+
+ex = Experiment("method-naming", save_git_info=False)
+ex.add_config(nest(schema_of(Config).defaults()))
+
+
+def prepare(configs: Iterable[Mapping[str, Any]], say: Callable[[str], None]) -> None:
+    """Extracts and encodes the data of every config, each once, into the cache.
+
+    Args:
+        configs: Flat configs.
+        say: Called with a line on what is being done.
+
+    Raises:
+        DataError: A corpus or pretrained encoder is not there or not what it should be.
+    """
+    from ablations.naming.data import load_data
+
+    for config in configs:
+        load_data(Config.from_flat(config), cache_dir(), say)
+
+
+def cache_dir() -> Path:
+    """Where extracted and encoded data lie: $ABLATIONS_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("ABLATIONS_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablations"
+
+
+@ex.main
+def run(_config: Mapping[str, Any], _run: Run, seed: int) -> dict[str, float]:
+    """Trains, validates and tests one model; returns its scores."""
+    import torch
+
+    from ablations.naming.data import load_data
+    from ablations.naming.training import train
+
+    config = Config.from_flat({key: value for key, value in flatten(_config).items() if key != "seed"})
+    data = load_data(config, cache_dir())
+    _run.info["data"] = data.facts
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.use_deterministic_algorithms(True)
+    outcome = train(config, data, seed, device, _run.log_scalar)
+    _run.info["cost"] = outcome.cost
+    _run.info["selected_step"] = outcome.selected_step
+    _run.info["references"] = references(data.train.targets, data.test.targets)
+    _keep_examples(_run, data.test.targets, outcome.test)
+    return outcome.scores
+
+
+def references(train: Iterable[list[str]], test: list[list[str]]) -> dict[str, dict[str, Any]]:
+    """What needs no learning: the scores on the test split of always answering the training split's commonest name.
+
+    Args:
+        train: Words of each training name.
+        test: Words of each test name.
+    """
+    from collections import Counter
+
+    from ablations.naming.metrics import score
+
+    counts = Counter(tuple(words) for words in train)
+    answer = list(min(counts, key=lambda words: (-counts[words], words)))
+    per_sample = score(test, [answer] * len(test))
+    scores: dict[str, Any] = {f"test_{name}": sum(values) / len(values) for name, values in per_sample.items()}
+    return {"always the commonest name": {"answer": " ".join(answer), **scores}}
+
+
+def _keep_examples(run: Run, targets: list[list[str]], test: Evaluated) -> None:
+    """Stores the test split sample by sample, one JSON object a line."""
+    folder = Path(os.environ.get("ABLATIONS_RUN_DIR", "."))
+    path = folder / "test_examples.jsonl.gz"
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        for index, (true, predicted) in enumerate(zip(targets, test.predictions, strict=True)):
+            scores = {name: round(values[index], 6) for name, values in test.per_sample.items()}
+            row = {"example": index, "true": " ".join(true), "predicted": " ".join(predicted), **scores}
+            file.write(json.dumps(row).encode() + b"\n")
+    run.add_artifact(path)

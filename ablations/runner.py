@@ -1,0 +1,323 @@
+"""One run: claim -> Sacred -> experiment -> record. ``python -m ablations.runner RUN_DIR`` runs one by hand.
+
+The runner knows Sacred and nothing of what an experiment does. Sacred's own files lie beside ours and are never
+believed: it reports COMPLETED for runs whose files could not be written.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import importlib
+import json
+import math
+import os
+import platform
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ablations.errors import Diverged
+from ablations.schema import flatten, nest
+from ablations.store import FORMAT, ClaimHeld, claimed, read_json, renew, write_atomic
+
+RECORDED_PACKAGES = (
+    "ablations", "datasets", "numpy", "sacred", "tokenizers", "torch", "transformers", "tree-sitter",
+    "tree-sitter-java", "tree-sitter-python",
+)  # fmt: skip
+PROGRESS_EVERY_S = 1.0
+RENEW_EVERY_S = 30.0
+EXIT_CODES = {"completed": 0, "failed": 1, "diverged": 1, "interrupted": 130}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception that unwinds the run like Ctrl-C does."""
+
+
+def load_experiment(reference: str) -> tuple[ModuleType, Any]:
+    """The module and the Sacred experiment that ``package.module:name`` means."""
+    module_name, _, name = reference.partition(":")
+    module = importlib.import_module(module_name)
+    return module, getattr(module, name or "ex")
+
+
+def prepare(reference: str, configs: Iterable[Mapping[str, Any]], say: Callable[[str], None]) -> None:
+    """Lets an experiment do once what all its runs share, if it has a function ``prepare``."""
+    module, _ = load_experiment(reference)
+    shared = getattr(module, "prepare", None)
+    if shared is not None:
+        shared(configs, say)
+
+
+def preload(reference: str) -> tuple[str, ...]:
+    """Modules worth importing once for all runs of a machine: the experiment's and what it names in ``PRELOAD``."""
+    module, _ = load_experiment(reference)
+    return (module.__name__, *getattr(module, "PRELOAD", ()))
+
+
+def run(run_dir: Path) -> str:
+    """Runs what ``job.json`` of a folder describes, and records how it ended.
+
+    Returns:
+        The status that was recorded.
+
+    Raises:
+        ClaimHeld: Somebody else is running it.
+    """
+    job = read_json(run_dir / "job.json")
+    if job is None:
+        raise FileNotFoundError(f"{run_dir / 'job.json'}: expected the description of a run, found nothing")
+    os.environ["ABLATIONS_RUN_DIR"] = str(run_dir.resolve())
+    with claimed(run_dir):
+        if (run_dir / "record.json").exists():
+            return str(json.loads((run_dir / "record.json").read_bytes())["status"])
+        signal.signal(signal.SIGTERM, _terminate)
+        outcome = _attempt(run_dir, job)
+        record = {key: job[key] for key in ("run_id", "variant", "seed", "config_hash", "experiment", "config")}
+        record |= {"format": FORMAT, "attempt": job["attempt"], "sacred": f"sacred/{_sacred_id(job)}", **outcome}
+        record |= {"environment": environment(job["settings"]), "code": code_of(job["experiment"])}
+        write_atomic(run_dir / "record.json", json.dumps(_finite(record), indent=1))
+    return str(record["status"])
+
+
+def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs the experiment under Sacred; returns status, error, times, scores and info."""
+    started, clock = _now(), time.monotonic()
+    status, error, scores, info = "completed", None, {}, {}
+    sacred_run = None
+    try:
+        with MetricsLog(run_dir) as log:
+            sacred_run = _sacred_run(run_dir, job, log)
+            scores = _scores(sacred_run())
+    except Diverged as cause:
+        status, error = "diverged", _described(cause)
+    except KeyboardInterrupt as cause:
+        status, error = "interrupted", _described(cause)
+    except BaseException as cause:
+        status, error = "failed", _described(cause)
+        traceback.print_exc()
+    if sacred_run is not None:
+        info = dict(sacred_run.info)
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    info["cost"] = {"peak_memory_mb": memory_mb, **info.get("cost", {})}
+    ended = {"started": started, "ended": _now(), "seconds": time.monotonic() - clock}
+    return {"status": status, "error": error, "scores": scores, "info": info, **ended}
+
+
+def _sacred_run(run_dir: Path, job: Mapping[str, Any], log: MetricsLog) -> Any:
+    """A Sacred run with one fresh observer, whose scalars also go to our own log at once."""
+    import sacred
+    from sacred.observers import FileStorageObserver
+
+    sacred.SETTINGS.CAPTURE_MODE = "sys"  # the process's own output already goes to log.txt
+    sacred.SETTINGS.HOST_INFO.INCLUDE_GPU_INFO = False  # it waits for nvidia-smi
+    _, experiment = load_experiment(job["experiment"])
+    experiment.observers = [FileStorageObserver(run_dir.parent.parent / "sacred", copy_sources=False)]
+    updates = {**nest(job["config"]), "seed": job["seed"]}
+    sacred_run = experiment._create_run(config_updates=updates, options={"--loglevel": "WARNING"})
+    sacred_run._id = _sacred_id(job)
+    to_sacred = sacred_run.log_scalar
+
+    def log_scalar(metric_name: str, value: float, step: int | None = None) -> None:
+        to_sacred(metric_name, float(value), step)
+        log.add(metric_name, float(value), step)
+
+    sacred_run.log_scalar = log_scalar
+    return sacred_run
+
+
+def _sacred_id(job: Mapping[str, Any]) -> str:
+    return f"{job['run_id']}-a{job['attempt']}"
+
+
+class MetricsLog:
+    """Appends each value to ``metrics.jsonl`` as ``[metric, step, value, seconds]`` and keeps ``progress.json``."""
+
+    def __init__(self, run_dir: Path):
+        self._run_dir = run_dir
+        self._start = time.monotonic()
+        self._written = self._renewed = -math.inf
+        self._steps = self._step = 0
+        self._values: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def __enter__(self) -> MetricsLog:
+        self._file = open(self._run_dir / "metrics.jsonl", "w", encoding="utf-8")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._write_progress()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def add(self, metric: str, value: float, step: int | None) -> None:
+        """Takes one value; the metric ``steps`` at step 0 announces how many steps the run has."""
+        if metric == "steps":
+            self._steps = int(value)
+            return
+        if step is None:  # as Sacred counts
+            step = self._counts.get(metric, 0)
+        self._counts[metric] = step + 1
+        seconds = time.monotonic() - self._start
+        self._file.write(json.dumps([metric, step, _finite(value), round(seconds, 3)]) + "\n")
+        self._step, self._values[metric] = max(step, self._step), value
+        if seconds - self._written >= PROGRESS_EVERY_S:
+            self._written = seconds
+            self._file.flush()
+            self._write_progress()
+        if seconds - self._renewed >= RENEW_EVERY_S:
+            self._renewed = seconds
+            renew(self._run_dir)
+
+    def _write_progress(self) -> None:
+        part = self._run_dir / ".progress.part"
+        part.write_text(json.dumps({"step": self._step, "steps": self._steps, "values": _finite(self._values)}))
+        os.replace(part, self._run_dir / "progress.json")
+
+
+def _scores(result: object) -> dict[str, float]:
+    """What an experiment returned, as named numbers: a number, or a dict with numbers in it at any depth."""
+    if isinstance(result, Mapping):
+        numbers = {name: value for name, value in flatten(result).items() if _is_number(value)}
+        return {name: float(value) for name, value in numbers.items()}
+    return {"result": float(result)} if _is_number(result) else {}  # type: ignore[arg-type]
+
+
+def _is_number(value: object) -> bool:
+    return not isinstance(value, (str, bool, bytes)) and hasattr(value, "__float__")
+
+
+def _finite(value: Any) -> Any:
+    """The same with plain numbers, and null for those that JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {str(name): _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    return _finite(float(value)) if _is_number(value) else str(value)
+
+
+def _described(cause: BaseException) -> dict[str, str]:
+    return {
+        "type": type(cause).__name__,
+        "message": str(cause) or {"Terminated": "SIGTERM"}.get(type(cause).__name__, "stopped by hand"),
+        "traceback": "".join(traceback.format_exception(cause)),
+    }
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise Terminated
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+# -- provenance -----------------------------------------------------------------------------------------------
+
+
+def environment(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a run ran: no more of the machine than reproduction needs, and nothing of its environment variables."""
+    versions = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "device": _device(),
+        "host": socket.gethostname(),
+        "threads": settings.get("threads"),
+        "packages": versions,
+    }
+
+
+@functools.cache
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _device() -> str:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return "cpu"
+
+
+@functools.cache
+def code_of(reference: str) -> dict[str, Any]:
+    """Hash of the sources of an experiment's package, and the commit they lie in (None outside a checkout)."""
+    module, _ = load_experiment(reference)
+    package = sys.modules[module.__name__.rpartition(".")[0] or module.__name__]
+    source = Path(package.__file__ or "").resolve()
+    root = source.parent if source.name == "__init__.py" else source
+    status = _git(source.parent, "status", "--porcelain", "--", str(root))
+    return {
+        "package_hash": tree_hash(root),
+        "git_commit": _git(source.parent, "rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+    }
+
+
+def tree_hash(root: Path) -> str:
+    """SHA-256 over the names and contents of all Python files below a folder (or of one file)."""
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root.parent).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the folder named on the command line; returns an exit code."""
+    if len(arguments) != 1:
+        print("usage: python -m ablations.runner RUN_DIR", file=sys.stderr)
+        return 2
+    run_dir = Path(arguments[0])
+    job = read_json(run_dir / "job.json") or {}
+    threads = job.get("settings", {}).get("threads")
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
+    try:
+        status = run(run_dir)
+    except (ClaimHeld, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{run_dir.name}: {status}")
+    return EXIT_CODES[status]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
