@@ -14,6 +14,8 @@ from scipy import stats
 from ablations.analysis.failures import mcnemar, share_of_failures
 from ablations.analysis.family import adjust
 from ablations.analysis.paired import Floats, Paired, paired_t, pairs_by_count
+from ablations.analysis.pooled import pooled_p
+from ablations.analysis.power import further_seeds, upper_sd
 from ablations.analysis.results import Comparison, Direction, Seed
 from ablations.analysis.signflip import sign_flip
 from ablations.analysis.table import DIVERGED, LOST, OK, Columns, RunTable, read_table
@@ -167,6 +169,7 @@ def compare_table(
         "p_signflip_adjusted": adjust(p_signflip, families, rules.correction),
         "p_tost": p_tost,
         "p_tost_adjusted": adjust(p_tost, families, rules.equivalence_correction),
+        "p_pooled": _pooled(table, np.isfinite(p), families),
         "itt_difference": _mean_of_rows(np.where(with_failures[:, None], outcomes, np.nan)),
     }
     sizes = {name: families.count(name) for name in set(families)}
@@ -182,19 +185,50 @@ def compare_table(
             alpha=rules.level,
             family=families[row - 1],
             family_size=sizes[families[row - 1]],
+            correction=rules.correction,
+            power=rules.power,
             smallest_effect=rules.smallest_effect,
             itt_n=int(itt_n[row - 1]) if with_failures[row - 1] else 0,
             **facts,
         )
-        comparisons.append(_with_verdict(comparison, rules))
-    return comparisons
+        comparisons.append(replace(comparison, verdict=decide(comparison, min_seeds=rules.min_seeds)))
+    return [_with_flags(comparison, rules) for comparison in _with_further_seeds(comparisons, rules)]
 
 
-def _with_verdict(comparison: Comparison, rules: Rules) -> Comparison:
-    """Adds the verdict and its flags."""
-    judged = replace(comparison, verdict=decide(comparison, min_seeds=rules.min_seeds))
-    flags = raise_flags(judged, provisional=rules.provisional, extra_look=rules.look > rules.looks)
-    return replace(judged, flags=flags)
+def _with_flags(comparison: Comparison, rules: Rules) -> Comparison:
+    """Adds what the verdict has to say about itself."""
+    flags = raise_flags(comparison, provisional=rules.provisional, extra_look=rules.look > rules.looks)
+    return replace(comparison, flags=flags)
+
+
+def _with_further_seeds(comparisons: list[Comparison], rules: Rules) -> list[Comparison]:
+    """Adds to the inconclusive arms how many more seeds would settle them, if an effect of interest was declared."""
+    open_rows = [row for row, c in enumerate(comparisons) if c.verdict == "inconclusive" and c.sd_difference]
+    if rules.smallest_effect is None or not open_rows:
+        return comparisons
+    sd = np.array([comparisons[row].sd_difference for row in open_rows], dtype=float)
+    n = np.array([comparisons[row].n for row in open_rows])
+    sizes = np.array([comparisons[row].family_size for row in open_rows])
+    plan: dict[str, Any] = {"alpha": rules.level, "family_size": sizes, "power": rules.power}
+    likely = further_seeds(rules.smallest_effect / sd, n, **plan)
+    safe = further_seeds(rules.smallest_effect / upper_sd(sd, n), n, **plan)
+    found = list(comparisons)
+    for row, more, more_safe in zip(open_rows, likely, safe, strict=True):
+        found[row] = replace(found[row], more_seeds=_count(more), more_seeds_safe=_count(more_safe))
+    return found
+
+
+def _pooled(table: RunTable, tested: NDArray[np.bool_], families: list[str]) -> Floats:
+    """Pooled-variance p over the seeds that all tested arms of a family share; NaN where not defined."""
+    p = np.full(len(families), np.nan)
+    for family in set(families):
+        planned = np.array([name == family for name in families])
+        rows = np.flatnonzero(planned & tested)
+        block = table.values[[0, *(rows + 1)]]
+        found = pooled_p(block[:, np.isfinite(block).all(axis=0)], family_size=int(planned.sum()))
+        if found is not None:
+            p[rows] = found
+    return p
 
 
 def _columns_of(paired: Paired) -> dict[str, Floats]:
@@ -316,6 +350,11 @@ def _failures(table: RunTable, row: int, rules: Rules) -> dict[str, Any]:
 
 def _seeds(table: RunTable, mask: NDArray[np.bool_]) -> tuple[Seed, ...]:
     return tuple(seed for seed, chosen in zip(table.seeds, mask, strict=True) if chosen)
+
+
+def _count(value: float) -> int | None:
+    """A plain int, None for NaN."""
+    return None if np.isnan(value) else int(value)
 
 
 def _number(value: Any) -> float | None:

@@ -56,6 +56,8 @@ class Comparison:
         alpha: Level of each decision (the declared alpha divided by the declared looks).
         family: Family of tests the arm belongs to.
         family_size: Number of planned arms in the family; the correction counts all of them.
+        correction: Correction over the family: "holm" or "none".
+        power: Power that ``more_seeds`` is counted for.
         seeds: Seeds at which arm and baseline both completed, in the declared order.
         unpaired_arm: Seeds at which only the arm completed.
         unpaired_baseline: Seeds at which only the baseline completed.
@@ -119,6 +121,8 @@ class Comparison:
     alpha: float
     family: str
     family_size: int
+    correction: str = "holm"
+    power: float = 0.8
     seeds: tuple[Seed, ...]
     unpaired_arm: tuple[Seed, ...]
     unpaired_baseline: tuple[Seed, ...]

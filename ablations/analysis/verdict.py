@@ -64,7 +64,7 @@ def raise_flags(comparison: Comparison, *, provisional: bool = False, extra_look
         "provisional_effect": provisional and c.smallest_effect is not None,
         "optimistic_look": extra_look,
         "failure_value_missing": bool(c.n_diverged or c.baseline_diverged) and c.failure_value is None,
-        "not_resolvable": "not_resolvable" in c.flags,
+        "not_resolvable": c.verdict == "inconclusive" and c.smallest_effect is not None and c.more_seeds is None,
     }
     return tuple(flag for flag in FLAGS if raised[flag])
 
