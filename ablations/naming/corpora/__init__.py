@@ -1,0 +1,109 @@
+"""Where functions come from: one module a corpus, found by being here.
+
+A module registers a function that looks at the study's ``data`` section and says what there is to read::
+
+    @corpus("my-corpus")
+    def my_corpus(data: Data, cache: Path, say: Say) -> Corpus: ...
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablations.errors import DataError, one_of
+from ablations.naming.caching import Say
+from ablations.naming.config import Data
+from ablations.naming.extraction import Source
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a corpus holds, before any of it is read.
+
+    Attributes:
+        language: ``python`` or ``java``.
+        state: Changes when the content may have changed, e.g. with a file's time; cheap to find out.
+        sources: Lists files or rows, the same in every process.
+        unit: What goes to one split as a whole, in the plural: ``files``, ``projects``, ``distinct rows``.
+        carved: Splits to be made of the sources that have none of their own, beside ``train``.
+    """
+
+    language: str
+    state: object
+    sources: Callable[[], Sequence[Source]]
+    unit: str = "files"
+    carved: tuple[str, ...] = ("validation", "test")
+
+
+Finder = Callable[[Data, Path, Say], Corpus]
+_found: dict[str, Finder] = {}
+
+
+def corpus(name: str) -> Callable[[Finder], Finder]:
+    """Registers a corpus under the name that ``data.corpus`` gives it."""
+
+    def register(finder: Finder) -> Finder:
+        if name in _found and _found[name].__module__ != finder.__module__:
+            raise ValueError(f"two corpora are called {name!r}: {_found[name].__module__} and {finder.__module__}")
+        _found[name] = finder
+        return finder
+
+    return register
+
+
+def corpora() -> dict[str, Finder]:
+    """All corpora by name: those of the modules in this package."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return dict(sorted(_found.items()))
+
+
+def find(data: Data, cache: Path, say: Say) -> Corpus:
+    """The corpus that a study names.
+
+    Raises:
+        DataError: There is none of that name, or it is not there or not what it should be.
+    """
+    known = corpora()
+    if data.corpus not in known:
+        raise DataError(one_of("corpus", data.corpus, known))
+    return known[data.corpus](data, cache, say)
+
+
+def files_below(folder: Path, suffix: str, excluded: Iterable[str] = ()) -> list[Path]:
+    """Files of a folder and its folders with that suffix, sorted by their path, folder by folder.
+
+    Args:
+        folder: Where to look; links to folders are not followed.
+        suffix: How the names end, e.g. ``.py``.
+        excluded: Names of folders to pass by, at any depth.
+    """
+    passed, found = frozenset(excluded), []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in passed]
+        found += [os.path.join(place, name) for name in names if name.endswith(suffix)]
+    return [Path(file) for file in sorted(found, key=lambda file: file.split(os.sep))]
+
+
+def file_sources(files: Iterable[tuple[str, str, str | None, Path]]) -> tuple[list[Source], list[object]]:
+    """Sources of (name, group, split, path), and their state: size and time of each.
+
+    Raises:
+        DataError: A file vanished meanwhile.
+    """
+    sources, state = [], list[object]()
+    for name, group, split, path in files:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from error
+        sources.append(Source(name, group, path, split=split, size=status.st_size))
+        state.append([name, split, status.st_size, status.st_mtime_ns])
+    return sources, state

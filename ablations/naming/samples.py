@@ -1,0 +1,254 @@
+"""From functions to samples: which are kept, what of them is shown, in which split; after the options of a study."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablations.errors import DataError
+from ablations.naming.config import Data
+from ablations.naming.corpora import SPLITS, Corpus
+from ablations.naming.extraction import Source, Table
+from ablations.naming.functions import ABSTRACT, EMPTY, OVERRIDE
+from ablations.naming.splits import assign
+from ablations.naming.words import split_words
+
+VERSION = 1  # part of cache keys: raise it when the same functions and options would give other samples
+MASK = "\0"  # stands where a name was; no source text holds it
+
+
+@dataclass
+class Split:
+    """Samples of one split, in the order of their files and places.
+
+    Attributes:
+        codes: Source of each function, its name replaced by ``MASK``.
+        targets: Words of each name, lower-cased, joined by spaces.
+        ids: ``file:line:column`` of each function, the same on every machine.
+        digests: Of each sample's code (up to blank space) and name.
+        own_names: How many of the functions hold their own name a second time.
+    """
+
+    codes: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    own_names: list[bool] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """All samples of a study's data section.
+
+    Attributes:
+        splits: By name: train, validation, test.
+        facts: Counts for the record: counts, files, groups, dropped, unparsed, own_name_share, ...
+        fingerprint: SHA-256 over splits, codes and targets.
+    """
+
+    splits: Mapping[str, Split]
+    facts: dict[str, Any]
+    fingerprint: str
+
+
+def make_samples(table: Table, sources: Sequence[Source], corpus: Corpus, data: Data) -> Samples:
+    """Splits, filters, masks and caps the functions of a corpus.
+
+    Raises:
+        DataError: Too few groups to split, or a split without samples.
+    """
+    split_of = _split_sources(table, sources, corpus, data)
+    dropped = Counter(table.left_out)
+    splits = {split: Split() for split in SPLITS}
+    by_split: dict[str, list[int]] = defaultdict(list)
+    for index, file in enumerate(table.numbers[:, 0].tolist()):
+        by_split[split_of[file]].append(index)
+    seen: set[bytes] = set()
+    caps = {"train": data.train_samples, "validation": data.validation_samples, "test": data.test_samples}
+    for split in SPLITS:
+        kept = _fill(splits[split], _rows(table, by_split[split]), sources, data, dropped, seen)
+        splits[split] = _capped(kept, caps[split], dropped)
+    empty = [split for split in SPLITS if not splits[split].codes]
+    if empty:
+        raise DataError(
+            f"corpus {data.corpus} gave {len(table.codes):,} functions of {len(sources):,} files or rows, "
+            f"and none of them is left for {' and '.join(empty)}; left out: {dict(dropped) or 'none'}; "
+            f"not read: {len(table.unparsed):,}"
+        )
+    return Samples(splits, _facts(splits, dropped, table, sources, split_of, corpus), _fingerprint(splits))
+
+
+def _split_sources(table: Table, sources: Sequence[Source], corpus: Corpus, data: Data) -> list[str]:
+    sizes: dict[str, int] = {source.group: 0 for source in sources if source.split is None}
+    for file in table.numbers[:, 0].tolist():
+        if sources[file].split is None:
+            sizes[sources[file].group] += 1
+    shares = {"validation": data.validation_share, "test": data.test_share}
+    carved = {split: shares[split] for split in corpus.carved}
+    chosen = assign(sizes, carved, data.split_seed, corpus.unit) if sizes else {}
+    return [source.split or chosen[source.group] for source in sources]
+
+
+@dataclass(frozen=True)
+class _Row:
+    code: str
+    name: str
+    file: int
+    name_start: int
+    line: int
+    column: int
+    flags: int
+    comments: Sequence[tuple[int, int]]
+
+
+def _rows(table: Table, indices: Sequence[int]) -> Iterator[_Row]:
+    comments: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for index, start, end in table.comments.tolist():
+        comments[index].append((start, end))
+    numbers = table.numbers.tolist()
+    for index in indices:
+        file, name_start, line, column, flags = numbers[index]
+        yield _Row(
+            table.codes[index], table.names[index], file, name_start, line, column, flags, comments.get(index, ())
+        )
+
+
+def _fill(
+    split: Split,
+    rows: Iterator[_Row],
+    sources: Sequence[Source],
+    data: Data,
+    dropped: Counter[str],
+    seen: set[bytes],
+) -> Split:
+    for row in rows:
+        target = " ".join(split_words(row.name))
+        reason = _unwanted(row, target, data)
+        code, own_name = ("", False) if reason else _shown(row, data)
+        if not reason and own_name and data.recursive_calls == "drop":
+            reason = "own name in its body"
+        digest = hashlib.blake2b(" ".join([row.name, *code.split()]).encode("utf-8"), digest_size=16).digest()
+        if not reason and data.drop_duplicates and digest in seen:
+            reason = "duplicate"
+        if reason:
+            dropped[reason] += 1
+            continue
+        seen.add(digest)
+        split.codes.append(code)
+        split.targets.append(target)
+        split.ids.append(f"{sources[row.file].name}:{row.line}:{row.column}")
+        split.digests.append(digest)
+        split.own_names.append(own_name)
+    return split
+
+
+def _unwanted(row: _Row, target: str, data: Data) -> str:
+    """Why a function is dropped for what it is; empty where it is kept."""
+    if not target:
+        return "no word in its name"
+    if row.flags & ABSTRACT and not data.abstract_methods:
+        return "abstract"
+    if row.flags & EMPTY and not data.empty_bodies:
+        return "empty body"
+    if row.flags & OVERRIDE and not data.overrides:
+        return "override"
+    return ""
+
+
+def _shown(row: _Row, data: Data) -> tuple[str, bool]:
+    """The function's code with MASK for its name, and whether the name occurs a second time."""
+    hidden = [] if data.docstrings else row.comments
+    spans = [(row.name_start, row.name_start + len(row.name), MASK), *((start, end, " ") for start, end in hidden)]
+    pieces, at = [], 0
+    for start, end, instead in sorted(spans):
+        pieces += [row.code[at:start], instead]
+        at = end
+    code = "".join([*pieces, row.code[at:]])
+    if hidden:
+        code = re.sub(r"\s*\n", "\n", code)  # lines that held nothing but a comment
+    places = list(_occurrences(code, row.name)) if row.name in code else []
+    if places and data.recursive_calls == "mask":
+        for start in reversed(places):
+            code = code[:start] + MASK + code[start + len(row.name) :]
+    return code, bool(places)
+
+
+def _occurrences(code: str, name: str) -> Iterator[int]:
+    """Where a name stands as a whole word."""
+    at = code.find(name)
+    while at >= 0:
+        after = code[at + len(name) : at + len(name) + 1]
+        if not (at and _in_identifier(code[at - 1])) and not (after and _in_identifier(after)):
+            yield at
+        at = code.find(name, at + len(name))
+
+
+def _in_identifier(character: str) -> bool:
+    return character.isalnum() or character in "_$"
+
+
+def _capped(split: Split, most: int | None, dropped: Counter[str]) -> Split:
+    """The samples with the smallest digests: the same ones for every seed, and those of a smaller cap among them."""
+    count = len(split.codes)
+    if most is None or count <= most:
+        return split
+    dropped["over the cap"] += count - most
+    kept = sorted(sorted(range(count), key=lambda index: (split.digests[index], split.ids[index]))[:most])
+    return Split(
+        codes=[split.codes[index] for index in kept],
+        targets=[split.targets[index] for index in kept],
+        ids=[split.ids[index] for index in kept],
+        digests=[split.digests[index] for index in kept],
+        own_names=[split.own_names[index] for index in kept],
+    )
+
+
+def _facts(
+    splits: Mapping[str, Split],
+    dropped: Counter[str],
+    table: Table,
+    sources: Sequence[Source],
+    split_of: Sequence[str],
+    corpus: Corpus,
+) -> dict[str, Any]:
+    files = Counter(split_of)
+    groups = {split: set[str]() for split in SPLITS}
+    for source, split in zip(sources, split_of, strict=True):
+        groups[split].add(source.group)
+    functions = sum(len(split.codes) for split in splits.values())
+    name, times = Counter(splits["train"].targets).most_common(1)[0]
+    known = {word for target in splits["train"].targets for word in target.split()}
+    return {
+        "counts": {split: len(splits[split].codes) for split in SPLITS},
+        "files": {split: files[split] for split in SPLITS},
+        "split_by": corpus.unit,
+        "groups": {split: len(groups[split]) for split in SPLITS},
+        "projects": {split: sorted(groups[split])[:50] for split in SPLITS} if corpus.unit == "projects" else {},
+        "functions_found": len(table.codes),
+        "dropped": dict(sorted(dropped.items())),
+        "unparsed": len(table.unparsed),
+        "unparsed_reasons": dict(sorted(Counter(reason for _, reason in table.unparsed).items())),
+        "unparsed_files": [sources[file].name for file, _ in table.unparsed[:50]],
+        "own_name_share": sum(sum(split.own_names) for split in splits.values()) / functions,
+        "unseen_words": {split: _unseen(splits[split].targets, known) for split in ("validation", "test")},
+        "commonest_name": {"words": name.split(), "share": times / len(splits["train"].targets)},
+    }
+
+
+def _unseen(targets: Sequence[str], known: set[str]) -> float:
+    """Share of the names' words that occur in no name of the training split."""
+    words = [word for target in targets for word in target.split()]
+    return sum(word not in known for word in words) / len(words)
+
+
+def _fingerprint(splits: Mapping[str, Split]) -> str:
+    content = hashlib.sha256()
+    for name, split in splits.items():
+        content.update(f"{name}:{len(split.codes)}\n".encode())
+        for code, target in zip(split.codes, split.targets, strict=True):
+            content.update(f"{len(code)}:{code}{target}\n".encode())
+    return content.hexdigest()
