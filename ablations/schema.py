@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -56,9 +56,9 @@ class Tunable:
             return None if self.optional else f"expected {self.expects}, found null"
         accepted: tuple[type, ...] = (int, float) if self.type is float else (self.type,)
         if not isinstance(value, accepted) or (isinstance(value, bool) and self.type is not bool):
-            return f"expected {self.expects}, found {_described(value)}{_hint(self.type, value)}"
-        if self.type is list and not all(isinstance(item, str) for item in typing.cast(list, value)):
-            return f"expected {self.expects}, found {_described(value)}"
+            return f"expected {self.expects}, found {described(value)}{hint(self.type, value)}"
+        if self.type is list and not all(isinstance(item, str) for item in typing.cast(list[object], value)):
+            return f"expected {self.expects}, found {described(value)}"
         if self.choices and value not in self.choices:
             return one_of("value", value, self.choices)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and not self._in_range(value):
@@ -67,12 +67,16 @@ class Tunable:
 
     def _in_range(self, value: float) -> bool:
         return (
-            math.isfinite(value)
+            -sys.float_info.max <= value <= sys.float_info.max
             and (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
             and (self.le is None or value <= self.le)
             and (self.lt is None or value < self.lt)
         )
+
+    def normal(self, value: Any) -> Any:
+        """A valid value in the one form that is hashed: whole numbers of a float become floats, -0.0 becomes 0.0."""
+        return float(value) + 0.0 if self.type is float and value is not None else value
 
     @property
     def expects(self) -> str:
@@ -92,28 +96,55 @@ class Tunable:
         return words + low + high + (" or null" if self.optional else "")
 
 
-def _described(value: object) -> str:
-    kinds = {bool: "the boolean", int: "the number", float: "the number", str: "the text"}
-    kind = kinds.get(type(value), f"a {type(value).__name__}")
-    return f"{kind} {str(value).lower() if isinstance(value, bool) else repr(value)}"
+def described(value: object) -> str:
+    """A value as found in a file, in words.
+
+    >>> described("128"), described({"layers": 4}), described(None)
+    ("the text '128'", 'entries (layers)', 'null')
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping):
+        return f"entries ({_shortened(', '.join(map(str, value)))})" if value else "no entries ({})"
+    if isinstance(value, list):
+        return f"the list {_shortened(str(value))}"
+    kind = "" if isinstance(value, bool) else "the text " if isinstance(value, str) else "the number "
+    return kind + _shortened(str(value).lower() if isinstance(value, bool) else repr(value))
 
 
-def _hint(expected: type, value: object) -> str:
-    """What people usually meant when YAML read something else."""
-    if expected is bool and isinstance(value, str) and value.lower() in {"yes", "no", "on", "off", "y", "n"}:
-        return f" (YAML 1.2 reads {value} as text; write {'true' if value.lower() in {'yes', 'on', 'y'} else 'false'})"
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def hint(expected: type, value: object) -> str:
+    """What people usually meant when YAML read something else; starts with a space, or is empty."""
+    meant = _meant(expected, value)
+    return f" ({meant})" if meant else ""
+
+
+def _meant(expected: type, value: object) -> str:
+    if isinstance(value, str):
+        return _meant_by_text(expected, value)
+    if expected is str and value is None:
+        return "null, ~ and an empty value are no text; a word null belongs in quotes"
+    if expected is str and isinstance(value, (bool, int, float)):
+        return "put it in quotes"
     if expected is int and isinstance(value, float) and value.is_integer():
-        return f" (write {int(value)})"
-    if expected in (int, float) and isinstance(value, str):
+        return f"write {int(value)}"
+    return ""
+
+
+def _meant_by_text(expected: type, value: str) -> str:
+    if expected is bool and value.lower() in {"yes", "no", "on", "off", "y", "n", "true", "false"}:
+        return f"write {'true' if value.lower() in {'yes', 'on', 'y', 'true'} else 'false'} without quotes"
+    if expected is list:
+        return f"write [{value}]"
+    if expected in (int, float):
         try:
             number = float(value.replace("_", ""))
         except ValueError:
             return ""
-        return f" (write {number:g} without quotes)"
-    if expected is str and isinstance(value, (bool, int, float)):
-        return " (put it in quotes)"
-    if expected is list and isinstance(value, str):
-        return f" (write [{value}])"
+        return f"write {number:g} without quotes"
     return ""
 
 
@@ -134,14 +165,24 @@ class Schema:
         cross_check: Takes a flat, individually valid config; yields (key, message) for what does not fit together.
         flops: Takes a flat config; floating-point operations of one whole run (training and evaluation), or None
             where nothing is known.
+        metrics: The scores its runs end with, each with its better direction, ``max`` or ``min``; empty where
+            the experiment does not say.
     """
 
     tunables: Mapping[str, Tunable]
     cross_check: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]] = lambda config: ()
     flops: Callable[[Mapping[str, Any]], float | None] = lambda config: None
+    metrics: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def defaults(self) -> dict[str, Any]:
-        return {key: each.default for key, each in self.tunables.items()}
+        """The config where nothing is set, flat."""
+        return {key: each.normal(each.default) for key, each in self.tunables.items()}
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The prefixes of dotted keys, e.g. ``decoder``, in order."""
+        parents = (key.split(".")[:-1] for key in self.tunables)
+        return tuple(dict.fromkeys(".".join(parts[: n + 1]) for parts in parents for n in range(len(parts))))
 
     def problem(self, key: str, value: object) -> str | None:
         """What is wrong with setting ``key`` to ``value``, or None."""
@@ -153,7 +194,8 @@ class Schema:
 def schema_of(config_class: type) -> Schema:
     """Reads a schema off nested dataclasses whose leaves were made by :func:`tunable`.
 
-    A ``cross_check(config)`` or ``flops(config)`` static method of the class becomes the schema's.
+    A ``cross_check(config)`` or ``flops(config)`` static method of the class becomes the schema's, as does a class
+    attribute ``metrics`` (not a field).
     """
     found: dict[str, Tunable] = {}
     _collect(config_class, "", found)
@@ -161,17 +203,18 @@ def schema_of(config_class: type) -> Schema:
         tunables=types.MappingProxyType(found),
         cross_check=getattr(config_class, "cross_check", lambda config: ()),
         flops=getattr(config_class, "flops", lambda config: None),
+        metrics=types.MappingProxyType(dict(getattr(config_class, "metrics", {}))),
     )
 
 
 def _collect(config_class: type, prefix: str, found: dict[str, Tunable]) -> None:
     hints = typing.get_type_hints(config_class)
     for each in dataclasses.fields(config_class):
-        hint, key = hints[each.name], prefix + each.name
-        if dataclasses.is_dataclass(hint):
-            _collect(typing.cast(type, hint), key + ".", found)
+        declared, key = hints[each.name], prefix + each.name
+        if dataclasses.is_dataclass(declared):
+            _collect(typing.cast(type, declared), key + ".", found)
             continue
-        parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        parts = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
         kind = next(part for part in parts if part is not type(None))
         default = each.default if each.default is not dataclasses.MISSING else typing.cast(Any, each.default_factory)()
         found[key] = Tunable(
@@ -200,7 +243,9 @@ def load_schema(experiment: str) -> Schema | None:
     if importlib.util.find_spec(name) is None:
         return None
     config_class = getattr(importlib.import_module(name), "Config", None)
-    return schema_of(config_class) if dataclasses.is_dataclass(config_class) else None
+    if not isinstance(config_class, type) or not dataclasses.is_dataclass(config_class):
+        return None
+    return schema_of(config_class)
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

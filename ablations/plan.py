@@ -1,0 +1,181 @@
+"""From a study to its runs: variants, seeds, hashes, and a forecast of time. Light: imports no pydantic, no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import statistics
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ablations.study import Study
+
+ASSUMED_FLOPS_PER_S = 2e10
+"""Rate of one CPU worker where nothing was measured: a small transformer in fp32 on one core of a 2020s server."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The baseline, or the baseline plus changes.
+
+    Attributes:
+        name: ``baseline``, or the level's name.
+        ablation: The ablation it belongs to; None for the baseline.
+        group: The ablation's group.
+        changes: Dotted key to value, where it differs from the baseline.
+        config: All parameters, flat.
+        config_hash: See :func:`config_hash`.
+        label: The changes in words, e.g. ``decoder.layers 4 → 32``.
+    """
+
+    name: str
+    ablation: str | None
+    group: str
+    changes: Mapping[str, Any]
+    config: Mapping[str, Any]
+    config_hash: str
+    label: str
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """What identifies a run: a variant, a seed, and the hash of the resolved config."""
+
+    variant: str
+    seed: int
+    config_hash: str
+
+    @property
+    def run_id(self) -> str:
+        """Its folder's name under ``results/runs``; the same config and seed have the same in every study."""
+        return f"{self.config_hash[:12]}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How long the runs take.
+
+    Attributes:
+        seconds: Of one run, by variant; None where nothing is known.
+        total: Until the last run ends, in seconds; None where nothing is known of one of them.
+        runs: Number of runs forecast.
+        source: What the forecast rests on, for the user.
+    """
+
+    seconds: Mapping[str, float | None]
+    total: float | None
+    runs: int
+    source: str
+
+
+def expand(study: Study) -> list[Variant]:
+    """All variants of a study, the baseline first, in the order of the file."""
+    baseline = dict(study.baseline)
+
+    def variant(name: str, ablation: str | None, group: str, changes: Mapping[str, Any], label: str) -> Variant:
+        config = {**baseline, **changes}
+        return Variant(
+            name, ablation, group, changes, MappingProxyType(config), config_hash(study.experiment, config), label
+        )
+
+    variants = [variant("baseline", None, "", MappingProxyType({}), "no change")]
+    for ablation in study.ablations:
+        for level in ablation.levels:
+            variants.append(variant(level.name, ablation.name, ablation.group, level.changes, level.label))
+    return variants
+
+
+def run_keys(study: Study) -> list[RunKey]:
+    """All planned runs, seed by seed: every arm has its first seed before any has its second."""
+    variants = expand(study)
+    return [RunKey(each.name, seed, each.config_hash) for seed in study.seeds for each in variants]
+
+
+def config_hash(experiment: str, config: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of the experiment's name and the resolved config as canonical JSON."""
+    canonical = json.dumps(
+        {"experiment": experiment, "config": dict(config)}, sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def seed_for(part: str, seed: int) -> int:
+    """Seed of a named part of a run, e.g. ``initialisation``, from 0 to 2**63 - 1.
+
+    It never depends on the variant: the data order and the initialisation of a seed are the same in every arm,
+    otherwise pairs are no pairs.
+    """
+    return int.from_bytes(hashlib.sha256(f"{part}:{seed}".encode()).digest()[:8], "big") >> 1
+
+
+def forecast(  # noqa: PLR0913  two of them by keyword
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    history: Iterable[Mapping[str, Any]] = (),
+    workers: int = 1,
+    *,
+    flops: Callable[[Mapping[str, Any]], float | None] = lambda config: None,
+    done: Collection[str] = (),
+) -> Forecast:
+    """Forecasts the time that runs take.
+
+    A variant's finished runs tell its time. Where it has none, its counted FLOPs are divided by the rate of the
+    other finished runs (their counted FLOPs over their seconds, the median), or by an assumed rate.
+
+    Args:
+        variants: From :func:`expand`.
+        seeds: The study's seeds.
+        history: Finished runs on this machine, each with ``config_hash``, ``flops`` (may be None) and ``seconds``.
+        workers: Runs that go on at once.
+        flops: Counts the FLOPs of a config's run, as ``Schema.flops`` does.
+        done: The ``run_id`` of runs that need not run.
+    """
+    past = [row for row in history if _positive(row.get("seconds"))]
+    own: dict[str, list[float]] = {}
+    for row in past:
+        own.setdefault(str(row.get("config_hash")), []).append(float(row["seconds"]))
+    rates = [float(row["flops"]) / float(row["seconds"]) for row in past if _positive(row.get("flops"))]
+    rate = statistics.median(rates) if rates else ASSUMED_FLOPS_PER_S
+    seconds: dict[str, float | None] = {}
+    for variant in variants:
+        if variant.config_hash in own:
+            seconds[variant.name] = statistics.fmean(own[variant.config_hash])
+        else:
+            count = flops(variant.config)
+            seconds[variant.name] = count / rate if count else None
+    keys = [RunKey(variant.name, seed, variant.config_hash) for seed in seeds for variant in variants]
+    todo = [seconds[key.variant] for key in keys if key.run_id not in done]
+    counted = any(variant.config_hash not in own for variant in variants)
+    source = _source(len(past), len(rates), counted, None in seconds.values())
+    return Forecast(MappingProxyType(seconds), _makespan(todo, workers), len(todo), source)
+
+
+def _positive(value: Any) -> bool:
+    """Whether it is a number above 0; NaN, as tables have it for none, is not."""
+    return isinstance(value, (int, float)) and 0 < value < float("inf")
+
+
+def _source(past: int, rated: int, counted: bool, unknown: bool) -> str:
+    runs = f"{past} finished run{'' if past == 1 else 's'}"
+    if not counted:
+        return f"from {runs}"
+    if unknown:
+        return f"from {runs}; unknown for the others" if past else "unknown until a run has finished"
+    if rated:
+        return f"from {runs}; variants without one: counted FLOPs at their rate"
+    assumed = f"counted FLOPs at an assumed {ASSUMED_FLOPS_PER_S / 1e9:g} GFLOP/s a worker"
+    return f"from {runs}; variants without one, roughly: {assumed}" if past else f"rough: {assumed}"
+
+
+def _makespan(seconds: Sequence[float | None], workers: int) -> float | None:
+    """Time until the last run ends when each free worker takes the next run."""
+    free = [0.0] * max(1, workers)
+    for each in seconds:
+        if each is None:
+            return None
+        heapq.heapreplace(free, free[0] + each)
+    return max(free)

@@ -1,0 +1,417 @@
+"""From the parts of a study file to the levels of each ablation: references, combinations, grids and their checks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ablations.errors import one_of
+from ablations.schema import Schema, described
+from ablations.study_file import AblationFile, Change, StudyFile
+from ablations.yamlfile import KeyPath, plain_value
+
+Say = Callable[[KeyPath, str], None]
+
+MAX_VARIANTS = 2000
+MAX_CHAIN = 50
+STARTS = ("extends", "combine", "leave_one_out")
+SPREADS = ("sweep", "grid")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A parameter's value and where the file says so."""
+
+    key: str
+    value: Any
+    path: KeyPath
+    valid: bool = True
+
+
+Settings = dict[str, Setting]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One variant under construction.
+
+    Attributes:
+        name: Its name.
+        path: Where the file makes it.
+        parts: The combined variants' names and settings.
+        own: What is set on top of them.
+        sound: Whether nothing of it had to be left out.
+    """
+
+    name: str
+    path: KeyPath
+    parts: tuple[tuple[str, Settings], ...] = ()
+    own: Settings = field(default_factory=dict)
+    sound: bool = True
+
+    @property
+    def settings(self) -> Settings:
+        """All its settings; those on top win."""
+        merged: Settings = {}
+        for _, settings in self.parts:
+            merged.update(settings)
+        return {**merged, **self.own}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An ablation as a profile sees it: each key of the change with where it stands."""
+
+    name: str
+    file: AblationFile
+    change: Mapping[str, Any]
+    paths: Mapping[str, KeyPath]
+    path: KeyPath
+    broken: bool
+
+
+def settings_of(section: Mapping[str, Any], path: KeyPath, schema: Schema, say: Say, levels: bool = False) -> Settings:
+    """Flattens nested sections and dotted keys, which may be mixed.
+
+    Args:
+        section: Parameters as written.
+        path: Where they stand.
+        schema: What may be set.
+        say: Takes a path and what is wrong there.
+        levels: Whether each value is a list of levels; these are left unchecked.
+    """
+    found: Settings = {}
+    for setting in _walk(section, "", path, schema, say):
+        if setting.key in found:
+            say(setting.path, f"{setting.key} is set twice in the same place, nested and dotted: keep one")
+            continue
+        found[setting.key] = setting if levels else checked(setting, schema, say)
+    return found
+
+
+def checked(setting: Setting, schema: Schema, say: Say) -> Setting:
+    """A setting with its value checked and brought into its normal form."""
+    problem = schema.problem(setting.key, setting.value)
+    if problem:
+        say(setting.path, problem)
+        return Setting(setting.key, setting.value, setting.path, valid=False)
+    return Setting(setting.key, schema.tunables[setting.key].normal(setting.value), setting.path, setting.valid)
+
+
+def _walk(section: Mapping[str, Any], prefix: str, path: KeyPath, schema: Schema, say: Say) -> Iterator[Setting]:
+    for name, value in section.items():
+        key, here = f"{prefix}{name}", (*path, name)
+        if key in schema.tunables:
+            yield Setting(key, value, here)
+        elif key not in schema.sections:
+            say(here, _unknown(key, value, schema))
+        elif isinstance(value, Mapping):
+            yield from _walk(value, f"{key}.", here, schema, say)
+        else:
+            inside = ", ".join(each.removeprefix(f"{key}.") for each in schema.tunables if each.startswith(f"{key}."))
+            say(here, f"expected entries ({inside}), found {described(value)}")
+
+
+def _unknown(key: str, value: object, schema: Schema) -> str:
+    section = key.rpartition(".")[0]
+    if isinstance(value, Mapping) and not section:
+        return one_of("section", key, schema.sections)
+    same = [each for each in schema.tunables if section and each.startswith(f"{section}.")]
+    return one_of("parameter", key, dict.fromkeys([*same, *schema.tunables]))
+
+
+def declared(
+    file: StudyFile, profile: str | None, left_out: frozenset[KeyPath], say: Say
+) -> dict[str, Declared | None]:
+    """The ablations as a profile sees them, by name; None for those it skips."""
+    overrides = file.profiles[profile].ablations if profile else {}
+    for name in overrides:
+        if name not in file.ablations and ("ablations", name) not in left_out:
+            say(("profiles", str(profile), "ablations", name), one_of("ablation", name, file.ablations))
+    found: dict[str, Declared | None] = {}
+    for name, ablation in file.ablations.items():
+        override = overrides.get(name)
+        found[name] = None if override and override.skip else _declared(name, ablation, profile, override, left_out)
+    return found
+
+
+def _declared(
+    name: str, ablation: AblationFile, profile: str | None, override: Change | None, left_out: frozenset[KeyPath]
+) -> Declared:
+    path: KeyPath = ("ablations", name)
+    change, paths = _given(ablation, path)
+    roots = [path]
+    if override:
+        root: KeyPath = ("profiles", str(profile), "ablations", name)
+        roots.append(root)
+        given, given_paths = _given(override, root)
+        for rivals in (STARTS, SPREADS):
+            if any(key in given for key in rivals):
+                change = {key: value for key, value in change.items() if key not in rivals}
+        change, paths = {**change, **given}, {**paths, **given_paths}
+    broken = any(out[: len(root)] == root for root in roots for out in left_out if len(out) > len(root))
+    return Declared(name, ablation, change, paths, path, broken or path in left_out)
+
+
+def _given(change: Change, path: KeyPath) -> tuple[dict[str, Any], dict[str, KeyPath]]:
+    given = {key: getattr(change, key) for key in Change.model_fields if getattr(change, key) is not None}
+    return given, {key: (*path, key) for key in given}
+
+
+def value_text(value: Any) -> str:
+    """A value as it reads in names and labels.
+
+    >>> [value_text(value) for value in (5e-05, 0.0003, 10.0, True, None, "linear", ["numpy", "torch"])]
+    ['5e-5', '0.0003', '10.0', 'true', 'null', 'linear', 'numpy+torch']
+    """
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, float):
+        return repr(value).replace("e-0", "e-").replace("e+", "e")
+    return "+".join(map(value_text, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _name_text(value: Any) -> str:
+    """A level's part of a variant's name: no white space, of bounded length."""
+    text = "_".join(value_text(value).split()) or "empty"
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+class Resolver:
+    """Works out the variants of every ablation of one profile.
+
+    Args:
+        ablations: From :func:`declared`.
+        schema: What may be set.
+        say: Takes a path and what is wrong there.
+        left_out: Paths whose problems are known.
+        profile: Name of the profile, for messages.
+    """
+
+    def __init__(
+        self,
+        ablations: Mapping[str, Declared | None],
+        schema: Schema,
+        say: Say,
+        left_out: frozenset[KeyPath],
+        profile: str | None,
+    ):
+        self.ablations = ablations
+        self.schema = schema
+        self.say = say
+        self.left_out = left_out
+        self.profile = profile
+        self.done: dict[str, tuple[Draft, ...]] = {}
+        self.stack: list[str] = []
+        self.axes: dict[str, dict[str, list[Any]]] = {}
+
+    def drafts(self, name: str) -> tuple[Draft, ...]:
+        """The variants of an ablation; empty where it cannot be worked out (the reason is said once)."""
+        if name not in self.done:
+            ablation = self.ablations[name]
+            self.stack.append(name)
+            self.done[name] = tuple(self._work_out(ablation)) if ablation else ()
+            self.stack.pop()
+        return self.done[name]
+
+    def _work_out(self, ablation: Declared) -> list[Draft]:
+        if not self._fits_together(ablation):
+            return []
+        if "leave_one_out" in ablation.change:
+            return self._leave_one_out(ablation)
+        start = self._start(ablation)
+        if start is None:
+            return []
+        own, sound = dict(start.own), start.sound and not ablation.broken
+        if "set" in ablation.change:
+            given = self._settings(ablation, "set")
+            own.update(given or {})
+            sound = sound and given is not None and bool(ablation.change["set"])
+        start = Draft(ablation.name, ablation.path, start.parts, own, sound)
+        return self._spread(ablation, start)
+
+    def _fits_together(self, ablation: Declared) -> bool:
+        """Whether the keys of a change can stand together."""
+        for rivals in (STARTS, SPREADS):
+            given = [key for key in rivals if key in ablation.change]
+            if len(given) > 1:
+                self.say(ablation.paths[given[1]], f"expected one of {', '.join(given)}, found both: keep one")
+                return False
+        beside = [key for key in ("set", *SPREADS) if key in ablation.change]
+        if "leave_one_out" in ablation.change and beside:
+            self.say(ablation.paths[beside[0]], f"leave_one_out stands alone: move {beside[0]} to the combination")
+            return False
+        if not ablation.change and not ablation.broken:
+            self.say(ablation.path, f"expected a change ({', '.join(Change.model_fields)}), found none")
+        return bool(ablation.change)
+
+    def _settings(self, ablation: Declared, key: str, levels: bool = False) -> Settings | None:
+        """The settings under a key, or None (said) where any is wrong."""
+        count = 0
+
+        def say(path: KeyPath, message: str) -> None:
+            nonlocal count
+            count += 1
+            self.say(path, message)
+
+        section, path = ablation.change[key], ablation.paths[key]
+        if not section:
+            self.say(path, f"expected parameters under {key}, found none")
+            return None
+        found = settings_of(section, path, self.schema, say, levels)
+        return None if count and not found else {**found} if not count else self._damaged(found)
+
+    @staticmethod
+    def _damaged(found: Settings) -> Settings:
+        """Marks settings beside which something was left out."""
+        return {key: Setting(key, each.value, each.path, valid=False) for key, each in found.items()}
+
+    def _start(self, ablation: Declared) -> Draft | None:
+        """What the change starts from: nothing, another variant, or several."""
+        if "extends" in ablation.change:
+            return self._refer(ablation.change["extends"], ablation.paths["extends"])
+        if "combine" in ablation.change:
+            return self._combination(ablation)
+        return Draft(ablation.name, ablation.path)
+
+    def _combination(self, ablation: Declared) -> Draft | None:
+        names, path = ablation.change["combine"], ablation.paths["combine"]
+        if not names:
+            self.say(path, "expected the names of ablations to combine, found an empty list")
+            return None
+        drafts = [self._refer(name, (*path, place)) for place, name in enumerate(names)]
+        parts: list[Draft] = []
+        for place, draft in enumerate(drafts):
+            if draft and draft.name in {part.name for part in parts}:
+                self.say((*path, place), f"{draft.name} is combined twice: keep one")
+            elif draft:
+                parts.append(draft)
+        above = settings_of(ablation.change.get("set", {}), (), self.schema, lambda path, message: None)
+        self._conflicts(parts, set(above), path)
+        sound = len(parts) == len(names) and all(part.sound for part in parts)
+        return Draft(ablation.name, path, tuple((part.name, part.settings) for part in parts), {}, sound)
+
+    def _conflicts(self, parts: list[Draft], settled: set[str], path: KeyPath) -> None:
+        first: dict[str, tuple[str, Any]] = {}
+        for place, part in enumerate(parts):
+            for key, setting in part.settings.items():
+                other, value = first.setdefault(key, (part.name, setting.value))
+                if value != setting.value and key not in settled:
+                    values = f"{value_text(value)} and {value_text(setting.value)}"
+                    self.say(
+                        (*path, place),
+                        f"{other} and {part.name} both set {key} ({values}): drop one, or settle it under set",
+                    )
+
+    def _leave_one_out(self, ablation: Declared) -> list[Draft]:
+        path = ablation.paths["leave_one_out"]
+        whole = self._refer(ablation.change["leave_one_out"], path)
+        if whole is None:
+            return []
+        if len(whole.parts) < 2:
+            if whole.sound:
+                self.say(path, f"expected a combination of two parts or more, found {whole.name}")
+            return []
+        return [
+            Draft(
+                f"{ablation.name}={left}",
+                path,
+                tuple(part for part in whole.parts if part[0] != left),
+                whole.own,
+                whole.sound,
+            )
+            for left, _ in whole.parts
+        ]
+
+    def _spread(self, ablation: Declared, start: Draft) -> list[Draft]:
+        """One draft for each level, or combination of levels, of a sweep or grid."""
+        key = next((key for key in SPREADS if key in ablation.change), None)
+        if key is None:
+            return [start]
+        axes = self._axes(ablation, key)
+        self.axes[ablation.name] = {axis[0].key: [setting.value for setting in axis] for axis in axes if axis}
+        drafts = []
+        for cell in itertools.product(*axes):
+            name = f"{ablation.name}={'/'.join(_name_text(setting.value) for setting in cell)}"
+            own = {**start.own, **{setting.key: setting for setting in cell}}
+            drafts.append(Draft(name, cell[-1].path, start.parts, own, start.sound))
+        return drafts
+
+    def _axes(self, ablation: Declared, key: str) -> list[list[Setting]]:
+        """The checked levels of each swept parameter; empty lists where there is nothing to spread."""
+        spread, path = self._settings(ablation, key, levels=True), ablation.paths[key]
+        if spread is None:
+            return [[]]
+        if key == "sweep" and len(spread) > 1:
+            self.say(path, f"expected one parameter to sweep, found {', '.join(spread)}: use grid to cross them")
+            return [[]]
+        axes = [self._levels(setting) for setting in spread.values()]
+        count = 1
+        for axis in axes:
+            count *= len(axis)
+        if count > MAX_VARIANTS:
+            self.say(path, f"expected at most {MAX_VARIANTS} variants, found a grid of {count}")
+            return [[]]
+        return axes
+
+    def _levels(self, setting: Setting) -> list[Setting]:
+        values = setting.value
+        if not isinstance(values, list):
+            self.say(
+                setting.path, f"expected a list of levels, found {described(values)} (write [{value_text(values)}])"
+            )
+            return []
+        if not values:
+            self.say(setting.path, "expected a list of levels, found an empty list")
+        return [
+            checked(Setting(setting.key, value, (*setting.path, place), setting.valid), self.schema, self.say)
+            for place, value in enumerate(values)
+        ]
+
+    def _refer(self, name: str, path: KeyPath) -> Draft | None:
+        """The variant that a name means, or None (said)."""
+        if path in self.left_out:
+            return None
+        owner = name.partition("=")[0]
+        if owner not in self.ablations:
+            if ("ablations", owner) not in self.left_out:
+                self.say(path, self._unknown(name))
+            return None
+        if self.ablations[owner] is None:
+            self.say(path, f"{owner} is skipped in profile {self.profile}: skip or change this one there, too")
+            return None
+        if owner in self.stack:
+            cycle = " → ".join([*self.stack[self.stack.index(owner) :], owner])
+            self.say(path, f"expected an ablation that does not build on this one, found the circle {cycle}")
+            return None
+        if len(self.stack) >= MAX_CHAIN:
+            self.say(path, f"expected at most {MAX_CHAIN} ablations that build on each other, found more")
+            return None
+        return self._among(self.drafts(owner), name, path)
+
+    def _among(self, drafts: tuple[Draft, ...], name: str, path: KeyPath) -> Draft | None:
+        owner, _, level = name.partition("=")
+        wanted = {name, f"{owner}={'/'.join(_name_text(plain_value(part)[0]) for part in level.split('/'))}"}
+        for draft in drafts:
+            if draft.name in wanted:
+                return draft
+        if not drafts:  # why is said where it is declared
+            return None
+        names = [draft.name for draft in drafts]
+        if level:
+            self.say(path, one_of("variant", name, names))
+        elif len(drafts) == 1:
+            return drafts[0]
+        else:
+            self.say(
+                path, f"expected one variant, found {owner}, which has {len(names)}: name one of {', '.join(names)}"
+            )
+        return None
+
+    def _unknown(self, name: str) -> str:
+        if name == "baseline":
+            return "expected an ablation, found baseline: every ablation starts from it anyway"
+        return one_of("ablation", name, [each for each, ablation in self.ablations.items() if ablation])

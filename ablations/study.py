@@ -1,0 +1,266 @@
+"""``study.yaml`` as a validated, immutable :class:`Study`; everything wrong with the file is said at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ablations import machine
+from ablations.errors import Problem, StudyError, one_of
+from ablations.resolve import SPREADS, STARTS
+from ablations.schema import Schema, load_schema
+from ablations.study_file import NAME, NAME_RULE, REFERENCE_EXPERIMENT, Parsed, StudyFile, parse
+from ablations.view import Level, View
+from ablations.yamlfile import MAX_BYTES, Document, KeyPath, read_yaml
+
+__all__ = ["Ablation", "Level", "Study", "load_study"]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One named change of the baseline.
+
+    Attributes:
+        name: Its name.
+        group: Heading under which the report shows it; empty for none.
+        question: The question it answers; may be empty.
+        expect: What was expected before the runs: ``better``, ``worse``, ``same``, or None.
+        family: Ablations of a family are corrected together.
+        kind: ``set``, ``sweep``, ``grid``, ``extends``, ``combine`` or ``leave_one_out``; of a sweep or grid on top
+            of another start, ``sweep`` or ``grid``.
+        levels: Its variants, in order.
+        parts: Of a combination that is nothing but its parts, and of leave_one_out: the names of the combined
+            variants; else empty.
+        line: Line of its name in the file.
+        start: The variant it extends, or whose parts it leaves out; else None.
+        axes: The swept parameters with their levels, the baseline's own among them where the file has it.
+    """
+
+    name: str
+    group: str
+    question: str
+    expect: str | None
+    family: str
+    kind: str
+    levels: tuple[Level, ...]
+    parts: tuple[str, ...]
+    line: int
+    start: str | None = None
+    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study, resolved for one profile.
+
+    Attributes:
+        path: The file.
+        name: Name of the study.
+        question: What it asks; may be empty.
+        experiment: ``package.module:name`` of the Sacred experiment.
+        metric: The primary metric.
+        direction: ``max`` or ``min``: which values of it are better.
+        unit: Its unit; empty for none.
+        smallest_effect: Smallest difference that would matter, in the metric's unit; None where not declared.
+        alpha: Rate of false claims accepted over a family.
+        seeds: The seeds of every arm.
+        failure_value: The metric's value that a diverged run counts as; None where not declared.
+        correction: Correction for multiple testing.
+        equivalence_correction: That of the equivalence tests.
+        min_seeds: Fewer pairs get no verdict.
+        standard_seeds: Fewer pairs get a tentative one.
+        power: Power for which further seeds are counted.
+        looks: How often results are looked at before the last seed.
+        profile: The profile in force, or None.
+        schema: What the experiment lets one set.
+        baseline: All parameters of the baseline, flat.
+        ablations: In the order of the file, without those the profile skips.
+        skipped: Names of those.
+        text: The file as read.
+    """
+
+    path: Path
+    name: str
+    question: str
+    experiment: str
+    metric: str
+    direction: str
+    unit: str
+    smallest_effect: float | None
+    alpha: float
+    seeds: tuple[int, ...]
+    failure_value: float | None
+    correction: str
+    equivalence_correction: str
+    min_seeds: int
+    standard_seeds: int
+    power: float
+    looks: int
+    profile: str | None
+    schema: Schema
+    baseline: Mapping[str, Any]
+    ablations: tuple[Ablation, ...]
+    skipped: tuple[str, ...]
+    text: str
+
+
+def load_study(path: str | Path, profile: str | None = None) -> Study:
+    """Reads, checks and resolves a study file.
+
+    Args:
+        path: The file.
+        profile: Name of a profile of the file; None takes ``gpu`` where a GPU is visible, else ``cpu``, if the
+            file has them.
+
+    Raises:
+        StudyError: The file cannot be read, or anything is wrong with it, in any profile; carries all problems.
+    """
+    path = Path(path)
+    document, text = _read(path)
+    schema, problems = _schema(document)
+    parsed = parse(document, schema.sections if schema else ())
+    problems = [*document.problems, *problems, *parsed.problems]
+    chosen = _chosen_profile(parsed.file, profile, problems)
+    if schema:
+        problems += _about_names(parsed, document, schema)
+        views = {name: View(parsed, document, schema, name) for name in _profiles(parsed.file, chosen)}
+        problems += _merged(views)
+    if problems or not schema:
+        raise StudyError(str(path), dict.fromkeys(problems))
+    return _study(path, text, parsed.file, schema, views[chosen])
+
+
+def _read(path: Path) -> tuple[Document, str]:
+    """The document and its text; raises StudyError where there is no readable YAML."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode("utf-8-sig")
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+        raise StudyError(str(path), [Problem(0, "", reason)]) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise StudyError(str(path), [Problem(line, "", "expected UTF-8 text, found other bytes")]) from error
+    document = read_yaml(text)
+    if not document.readable:
+        raise StudyError(str(path), document.problems)
+    return document, text
+
+
+def _schema(document: Document) -> tuple[Schema | None, list[Problem]]:
+    """What the experiment lets one set; the reference experiment's where the file's is malformed."""
+    given = document.data.get("experiment") if isinstance(document.data, dict) else None
+    well_formed = isinstance(given, str) and all(part.isidentifier() for part in given.replace(":", ".").split("."))
+    experiment = given if isinstance(given, str) and well_formed and given.count(":") == 1 else REFERENCE_EXPERIMENT
+    try:
+        schema = load_schema(experiment)
+    except Exception as error:  # whatever a stranger's module does while it is imported
+        problem = f"expected an experiment that can be imported, found {experiment}: {type(error).__name__}: {error}"
+        return None, [document.problem(("experiment",), problem)]
+    if schema:
+        return schema, []
+    config = f"{experiment.partition(':')[0].rpartition('.')[0]}.config".removeprefix(".")
+    problem = f"expected a dataclass Config with the parameters of {experiment} in a module {config}, found none"
+    return None, [document.problem(("experiment",), problem)]
+
+
+def _chosen_profile(file: StudyFile, profile: str | None, problems: list[Problem]) -> str | None:
+    if profile is not None:
+        if profile in file.profiles:
+            return profile
+        problems.append(Problem(0, "profiles", one_of("profile", profile, file.profiles or ["none is declared"])))
+        return None
+    fitting = "gpu" if machine.gpus() else "cpu"
+    return next((name for name in (fitting, "cpu") if name in file.profiles), None)
+
+
+def _profiles(file: StudyFile, chosen: str | None) -> list[str | None]:
+    """The profiles to check: all, and none where the study runs without one."""
+    return [chosen, *(name for name in file.profiles if name != chosen)]
+
+
+def _about_names(parsed: Parsed, document: Document, schema: Schema) -> Iterator[Problem]:
+    """Names of ablations, profiles and the metric."""
+    file = parsed.file
+    for section in ("ablations", "profiles"):
+        seen: dict[str, str] = {}
+        for name in getattr(file, section):
+            path: KeyPath = (section, name)
+            if not NAME.fullmatch(name) and path not in document.refused:
+                yield document.problem(path, f"expected a name ({NAME_RULE}), found {name!r}")
+            elif section == "ablations" and name.lower() == "baseline":
+                yield document.problem(path, f"{name} is the name of the baseline: choose another")
+            other = seen.setdefault(name.lower(), name)
+            if other != name:
+                where = document.line((section, other))
+                yield document.problem(path, f"{name} differs from {other} (line {where}) in case only: choose another")
+    if schema.metrics and file.metric not in schema.metrics and ("metric",) not in parsed.left_out:
+        yield document.problem(("metric",), one_of("metric", file.metric, schema.metrics))
+
+
+def _merged(views: Mapping[str | None, View]) -> Iterator[Problem]:
+    """The problems of all profiles, each once; says which profile where it is not in all of them."""
+    seen: dict[tuple[KeyPath, str], list[str | None]] = {}
+    for profile, view in views.items():
+        for path, message in view.found:
+            seen.setdefault((path, message), []).append(profile)
+    document = next(iter(views.values())).document
+    for (path, message), profiles in seen.items():
+        elsewhere = path[:1] != ("profiles",) and len(profiles) < len(views)
+        named = f" (profile {', '.join(map(str, profiles))})" if elsewhere else ""
+        yield document.problem(path, message + named)
+
+
+def _study(path: Path, text: str, file: StudyFile, schema: Schema, view: View) -> Study:
+    return Study(
+        path=path,
+        name=file.study,
+        question=file.question,
+        experiment=file.experiment,
+        metric=file.metric,
+        direction=file.direction or schema.metrics.get(file.metric, "max"),
+        unit=file.unit,
+        smallest_effect=file.smallest_effect,
+        alpha=file.alpha,
+        seeds=view.seeds,
+        failure_value=file.failure_value,
+        correction=file.correction,
+        equivalence_correction=file.equivalence_correction,
+        min_seeds=file.min_seeds,
+        standard_seeds=file.standard_seeds,
+        power=file.power,
+        looks=file.looks,
+        profile=view.profile,
+        schema=schema,
+        baseline=MappingProxyType(view.config),
+        ablations=tuple(_ablation(name, view) for name in view.drafts),
+        skipped=tuple(name for name, each in view.declared.items() if each is None),
+        text=text,
+    )
+
+
+def _ablation(name: str, view: View) -> Ablation:
+    declared = view.declared[name]
+    drafts = view.drafts[name]
+    if declared is None or not drafts:
+        raise ValueError(f"{name} has no variants")  # load_study has said why, or this is a bug
+    file, change = declared.file, declared.change
+    kind = next(key for key in ("leave_one_out", *SPREADS, "combine", "extends", "set") if key in change)
+    pure = kind == "combine" and not drafts[0].own
+    left_out = [draft.name.removeprefix(f"{name}=") for draft in drafts] if kind == "leave_one_out" else []
+    return Ablation(
+        name=name,
+        group=file.group,
+        question=file.question,
+        expect=file.expect,
+        family=file.family,
+        kind=kind,
+        levels=view.levels(name),
+        parts=tuple(part for part, _ in drafts[0].parts) if pure else tuple(left_out),
+        line=view.document.line(declared.path),
+        start=next((change[key] for key in STARTS if key in change and key != "combine"), None),
+        axes=MappingProxyType({key: tuple(values) for key, values in view.axes.get(name, {}).items()}),
+    )

@@ -1,0 +1,181 @@
+"""A study as one profile sees it: its baseline, the variants of its ablations, and what does not fit together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from ablations.resolve import Draft, Resolver, Settings, declared, settings_of, value_text
+from ablations.schema import Schema
+from ablations.study_file import Parsed, StudyFile
+from ablations.yamlfile import Document, KeyPath
+
+
+@dataclass(frozen=True)
+class Level:
+    """One variant of an ablation.
+
+    Attributes:
+        name: The variant's name: the ablation's, or e.g. ``layers=32``.
+        changes: Dotted key to value, where it differs from the baseline.
+        label: The changes in words, e.g. ``decoder.layers 4 → 32``.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    label: str
+
+
+class _Unknown(Exception):
+    """A check asked for a value that is wrong itself."""
+
+
+class _Known(dict[str, Any]):
+    """A config in which the values of some keys are not known."""
+
+    def __init__(self, config: Mapping[str, Any], unknown: set[str]):
+        super().__init__(config)
+        self.unknown = unknown
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self.unknown:
+            raise _Unknown(key)
+        return super().__getitem__(key)
+
+
+class View:
+    """The study as one profile sees it.
+
+    Attributes:
+        found: What is wrong in this view: path and message.
+        seeds: The seeds.
+        baseline: Settings of the baseline that the file makes.
+        config: All parameters of the baseline, flat.
+        declared: The ablations as written; None for those the profile skips.
+        drafts: The variants of the others, as worked out.
+        axes: The swept parameters of an ablation and their levels.
+    """
+
+    def __init__(self, parsed: Parsed, document: Document, schema: Schema, profile: str | None):
+        self.document = document
+        self.schema = schema
+        self.profile = profile
+        self.found: dict[tuple[KeyPath, str], None] = {}
+        self.left_out = parsed.left_out
+        file = parsed.file
+        part = file.profiles[profile] if profile else None
+        self.seeds: tuple[int, ...] = (part.seeds if part else None) or file.seeds
+        self.baseline = self._baseline(file)
+        self.config = {**schema.defaults(), **{key: each.value for key, each in self.baseline.items() if each.valid}}
+        self.declared = declared(file, profile, parsed.left_out, self.say)
+        resolver = Resolver(self.declared, schema, self.say, parsed.left_out, profile)
+        self.drafts = {name: resolver.drafts(name) for name, each in self.declared.items() if each}
+        self.axes = resolver.axes
+        self.kept = self._checked_drafts()
+
+    def say(self, path: KeyPath, message: str) -> None:
+        """Notes a problem, unless the same value is known to be wrong."""
+        if path not in self.document.refused:
+            self.found[path, message] = None
+
+    def _baseline(self, file: StudyFile) -> Settings:
+        settings = settings_of(file.baseline, ("baseline",), self.schema, self.say)
+        if self.profile:
+            path: KeyPath = ("profiles", self.profile, "baseline")
+            settings.update(settings_of(file.profiles[self.profile].baseline, path, self.schema, self.say))
+        return settings
+
+    def _cross(self, settings: Settings) -> dict[tuple[str, str], None]:
+        """What the experiment says against a config: key and message."""
+        merged = {**self.baseline, **settings}
+        known = _Known(
+            {**self.config, **{key: each.value for key, each in settings.items()}},
+            {key for key, each in merged.items() if not each.valid},
+        )
+        said: dict[tuple[str, str], None] = {}
+        try:
+            for key, message in self.schema.cross_check(known):
+                said[key, message] = None
+        except _Unknown:
+            pass
+        except Exception as error:  # a stranger's check, or a pretrained model's config.json that is none
+            said["", f"the experiment's own check of the config failed: {type(error).__name__}: {error}"] = None
+        return said
+
+    def _checked_drafts(self) -> dict[str, tuple[Draft, ...]]:
+        """The drafts that become variants; notes what does not fit together, clashes and repetitions."""
+        against_baseline = self._cross({})
+        for key, message in against_baseline:
+            place = self.baseline.get(key)
+            self.say(place.path if place else ("baseline",), message)
+        names: dict[str, Draft] = {}
+        configs: dict[str, tuple[str, KeyPath]] = {}
+        kept: dict[str, tuple[Draft, ...]] = {}
+        for ablation, drafts in self.drafts.items():
+            for draft in drafts:
+                self._check_name(draft, names)
+                for key, message in self._cross(draft.settings):
+                    if (key, message) not in against_baseline:
+                        place = draft.settings.get(key)
+                        self.say(place.path if place else draft.path, f"variant {draft.name}: {message}")
+            kept[ablation] = tuple(each for each in drafts if self._is_new(each, ablation, configs))
+            if drafts and not kept[ablation]:
+                self.say(drafts[0].path, f"{ablation} changes nothing: its only variant is the baseline")
+        return kept
+
+    def _check_name(self, draft: Draft, names: dict[str, Draft]) -> None:
+        other = names.setdefault(draft.name.lower(), draft)
+        if other is draft or (other.name != draft.name and "=" not in draft.name):
+            return  # names of ablations are compared where they are declared
+        line = self.document.line(other.path)
+        how = "is there twice" if other.name == draft.name else f"differs from {other.name} in case only"
+        self.say(draft.path, f"variant {draft.name} {how}, first in line {line}: keep one")
+
+    def _is_new(self, draft: Draft, ablation: str, configs: dict[str, tuple[str, KeyPath]]) -> bool:
+        """Whether no earlier variant has the same config; a grid's cell that is the baseline makes no variant."""
+        settings = draft.settings
+        if not draft.sound or not all(each.valid for each in settings.values()):
+            return True
+        changes = self.changes(draft)
+        if not changes:
+            written = self.declared[ablation]
+            if written and "grid" in written.change:
+                return False
+            same = ", ".join(f"{key} is {value_text(each.value)} there, too" for key, each in settings.items())
+            self.say(draft.path, f"{draft.name} changes nothing: it resolves to the baseline's config ({same})")
+            return True
+        fingerprint = json.dumps(changes, sort_keys=True)
+        other, path = configs.setdefault(fingerprint, (draft.name, draft.path))
+        if other != draft.name:
+            line = self.document.line(path)
+            self.say(draft.path, f"{draft.name} resolves to the same config as {other} (line {line}): keep one")
+        return True
+
+    def changes(self, draft: Draft) -> dict[str, Any]:
+        """What differs from the baseline, in the order of the schema."""
+        settings = draft.settings
+        return {
+            key: settings[key].value
+            for key in self.schema.tunables
+            if key in settings and settings[key].value != self.config[key]
+        }
+
+    def levels(self, name: str) -> tuple[Level, ...]:
+        """An ablation's variants."""
+        return tuple(
+            Level(draft.name, MappingProxyType(changes), change_label(changes, self.config))
+            for draft in self.kept[name]
+            for changes in [self.changes(draft)]
+        )
+
+
+def change_label(changes: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
+    """Changes in words.
+
+    >>> change_label({"decoder.layers": 32}, {"decoder.layers": 4})
+    'decoder.layers 4 → 32'
+    """
+    return ", ".join(f"{key} {value_text(baseline[key])} → {value_text(value)}" for key, value in changes.items())
