@@ -80,6 +80,8 @@ def one_of(kind: str, found: object, valid: Iterable[object]) -> str:
         tails = {name.rsplit(".", 1)[-1]: name for name in reversed(names)}
         tail = difflib.get_close_matches(str(found).rsplit(".", 1)[-1], tails, n=1, cutoff=0.6)
         near = [tails[tail[0]]] if tail else []
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if not names:
+        return f"unknown {kind} {str(found)!r} (there is none)"
     shown = names if len(names) <= 12 else [*names[:12], f"… {len(names) - 12} more"]
     return f"unknown {kind} {str(found)!r}{hint} (valid: {', '.join(shown)})"

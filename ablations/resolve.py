@@ -119,8 +119,9 @@ def _unknown(key: str, value: object, schema: Schema) -> str:
     section = key.rpartition(".")[0]
     if isinstance(value, Mapping) and not section:
         return one_of("section", key, schema.sections)
-    same = [each for each in schema.tunables if section and each.startswith(f"{section}.")]
-    return one_of("parameter", key, dict.fromkeys([*same, *schema.tunables]))
+    same = [each for each in schema.tunables if each.rpartition(".")[0] == section]
+    near = one_of("parameter", key, same)
+    return near if section and "did you mean" in near else one_of("parameter", key, schema.tunables)
 
 
 def declared(
@@ -219,6 +220,9 @@ class Resolver:
 
     def _work_out(self, ablation: Declared) -> list[Draft]:
         if not self._fits_together(ablation):
+            for key in ("set", *SPREADS):  # what is wrong inside is said all the same
+                if ablation.change.get(key):
+                    self._settings(ablation, key, levels=key != "set")
             return []
         if "leave_one_out" in ablation.change:
             return self._leave_one_out(ablation)
@@ -400,7 +404,7 @@ class Resolver:
                 return draft
         if not drafts:  # why is said where it is declared
             return None
-        names = [draft.name for draft in drafts]
+        names = list(dict.fromkeys(draft.name for draft in drafts))
         if level:
             self.say(path, one_of("variant", name, names))
         elif len(drafts) == 1:

@@ -85,15 +85,18 @@ class Tunable:
             return "one of " + ", ".join(self.choices)
         kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list of texts"}
         words = kind[self.type]
-        low = f" from {self.ge:g}" if self.ge is not None else f" above {self.gt:g}" if self.gt is not None else ""
-        high = f" to {self.le:g}" if self.le is not None else f" below {self.lt:g}" if self.lt is not None else ""
-        if low and high and self.lt is not None:
-            high = f" to below {self.lt:g}"
-        if low and not high and self.ge is not None:
-            low, high = f" of at least {self.ge:g}", ""
-        if high and not low and self.le is not None:
-            high = f" of at most {self.le:g}"
-        return words + low + high + (" or null" if self.optional else "")
+        return words + self._limits() + (" or null" if self.optional else "")
+
+    def _limits(self) -> str:
+        low = "" if self.ge is None else f"{self.ge:g}"
+        high = "" if self.le is None else f"{self.le:g}"
+        above = "" if self.gt is None else f"above {self.gt:g}"
+        below = "" if self.lt is None else f"below {self.lt:g}"
+        if low and (high or below):
+            return f" from {low} to {high or below}"
+        if above and (high or below):
+            return f" {above} and {f'up to {high}' if high else below}"
+        return f" of at least {low}" if low else f" of at most {high}" if high else f" {above or below}".rstrip()
 
 
 def described(value: object) -> str:
@@ -141,10 +144,10 @@ def _meant_by_text(expected: type, value: str) -> str:
         return f"write [{value}]"
     if expected in (int, float):
         try:
-            number = float(value.replace("_", ""))
+            number = f"{float(value.replace('_', '')):g}".replace("e-0", "e-")
         except ValueError:
             return ""
-        return f"write {number:g} without quotes"
+        return f"write {number} without quotes"
     return ""
 
 

@@ -171,7 +171,7 @@ def _chosen_profile(file: StudyFile, profile: str | None, problems: list[Problem
     if profile is not None:
         if profile in file.profiles:
             return profile
-        problems.append(Problem(0, "profiles", one_of("profile", profile, file.profiles or ["none is declared"])))
+        problems.append(Problem(0, "profiles", one_of("profile", profile, file.profiles)))
         return None
     fitting = "gpu" if machine.gpus() else "cpu"
     return next((name for name in (fitting, "cpu") if name in file.profiles), None)

@@ -83,7 +83,7 @@ Settings = dict[str, Any]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class Change(_Part):
@@ -152,8 +152,10 @@ class StudyFile(_Part):
         None, allow_inf_nan=False, description="The metric's value that a diverged run counts as."
     )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="Rate of false claims that is accepted, over a family.")
-    correction: Literal["holm"] = Field("holm", description="Correction for multiple testing within a family.")
-    equivalence_correction: Literal["none"] = Field("none", description="Correction of the equivalence tests.")
+    correction: Literal["holm", "none"] = Field("holm", description="Correction for multiple testing within a family.")
+    equivalence_correction: Literal["holm", "none"] = Field(
+        "none", description="Correction of the equivalence tests within a family."
+    )
     min_seeds: int = Field(3, ge=2, le=MAX_SEEDS, description="Fewer pairs than this get no verdict.")
     standard_seeds: int = Field(5, ge=2, le=MAX_SEEDS, description="Fewer pairs than this get a tentative verdict.")
     power: float = Field(0.8, gt=0.05, lt=1, description="Power for which the seeds still needed are counted.")

@@ -120,7 +120,8 @@ class View:
                 for key, message in self._cross(draft.settings):
                     if (key, message) not in against_baseline:
                         place = draft.settings.get(key)
-                        self.say(place.path if place else draft.path, f"variant {draft.name}: {message}")
+                        named = message if place else f"{key}: {message}"
+                        self.say(place.path if place else draft.path, f"variant {draft.name}: {named}")
             kept[ablation] = tuple(each for each in drafts if self._is_new(each, ablation, configs))
             if drafts and not kept[ablation]:
                 self.say(drafts[0].path, f"{ablation} changes nothing: its only variant is the baseline")
