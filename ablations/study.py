@@ -80,6 +80,7 @@ class Study:
         ablations: In the order of the file, without those the profile skips.
         skipped: Names of those.
         text: The file as read.
+        notes: What is allowed, and limits what the study can say.
     """
 
     path: Path
@@ -105,6 +106,7 @@ class Study:
     ablations: tuple[Ablation, ...]
     skipped: tuple[str, ...]
     text: str
+    notes: tuple[str, ...] = ()
 
 
 def load_study(path: str | Path, profile: str | None = None) -> Study:
@@ -125,7 +127,7 @@ def load_study(path: str | Path, profile: str | None = None) -> Study:
     problems = [*document.problems, *problems, *parsed.problems]
     chosen = _chosen_profile(parsed.file, profile, problems)
     if schema:
-        problems += _about_names(parsed, document, schema)
+        problems += _about_keys(parsed, document, schema)
         views = {name: View(parsed, document, schema, name) for name in _profiles(parsed.file, chosen)}
         problems += _merged(views)
     if problems or not schema:
@@ -182,8 +184,8 @@ def _profiles(file: StudyFile, chosen: str | None) -> list[str | None]:
     return [chosen, *(name for name in file.profiles if name != chosen)]
 
 
-def _about_names(parsed: Parsed, document: Document, schema: Schema) -> Iterator[Problem]:
-    """Names of ablations, profiles and the metric."""
+def _about_keys(parsed: Parsed, document: Document, schema: Schema) -> Iterator[Problem]:
+    """Names of ablations, profiles and the metric; keys that must fit together."""
     file = parsed.file
     for section in ("ablations", "profiles"):
         seen: dict[str, str] = {}
@@ -199,6 +201,9 @@ def _about_names(parsed: Parsed, document: Document, schema: Schema) -> Iterator
                 yield document.problem(path, f"{name} differs from {other} (line {where}) in case only: choose another")
     if schema.metrics and file.metric not in schema.metrics and ("metric",) not in parsed.left_out:
         yield document.problem(("metric",), one_of("metric", file.metric, schema.metrics))
+    if file.standard_seeds < file.min_seeds:
+        message = f"expected at least min_seeds ({file.min_seeds}), found {file.standard_seeds}"
+        yield document.problem(("standard_seeds",), message)
 
 
 def _merged(views: Mapping[str | None, View]) -> Iterator[Problem]:
@@ -239,7 +244,17 @@ def _study(path: Path, text: str, file: StudyFile, schema: Schema, view: View) -
         ablations=tuple(_ablation(name, view) for name in view.drafts),
         skipped=tuple(name for name, each in view.declared.items() if each is None),
         text=text,
+        notes=tuple(_notes(file, view)),
     )
+
+
+def _notes(file: StudyFile, view: View) -> Iterator[str]:
+    pairs = len(view.seeds)
+    if pairs < file.min_seeds:
+        counted = f"{pairs} seed{'' if pairs == 1 else 's'}"
+        yield f"{counted}: differences are shown, verdicts need {file.min_seeds} (min_seeds)"
+    if file.smallest_effect is None:
+        yield "no smallest_effect: an arm can be shown to differ, not to be equivalent"
 
 
 def _ablation(name: str, view: View) -> Ablation:

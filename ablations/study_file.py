@@ -65,6 +65,12 @@ def _skip_or_mapping(value: Any) -> Any:
     raise ValueError(f"expected skip, or the keys of a change (set, sweep, …), found {described(value)}")
 
 
+def _filled_in(value: Any) -> Any:
+    if value is None:
+        raise ValueError("expected a value, found null: fill it in, or remove the key")
+    return value
+
+
 _SEEDS_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS},
@@ -80,6 +86,7 @@ _SEEDS_SCHEMA = {
 Seeds = Annotated[Any, AfterValidator(seed_list), WithJsonSchema(_SEEDS_SCHEMA)]
 Name = Annotated[str, AfterValidator(_safe_name), Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]
 Settings = dict[str, Any]
+FilledIn = BeforeValidator(_filled_in)
 
 
 class _Part(BaseModel):
@@ -89,18 +96,22 @@ class _Part(BaseModel):
 class Change(_Part):
     """What an ablation does to the baseline."""
 
-    set: Settings | None = Field(None, description="Parameters and their values, e.g. {training.schedule: constant}.")
-    sweep: Settings | None = Field(
+    set: Annotated[Settings | None, FilledIn] = Field(
+        None, description="Parameters and their values, e.g. {training.schedule: constant}."
+    )
+    sweep: Annotated[Settings | None, FilledIn] = Field(
         None, description="One parameter and a list of levels; each level is a variant, e.g. {decoder.layers: [6, 8]}."
     )
-    grid: Settings | None = Field(
+    grid: Annotated[Settings | None, FilledIn] = Field(
         None, description="Several parameters, each with a list of levels; each combination of levels is a variant."
     )
-    combine: list[str] | None = Field(
+    combine: Annotated[list[str] | None, FilledIn] = Field(
         None, description="Ablations or variants whose changes are made together, e.g. [constant-lr, layers=8]."
     )
-    extends: str | None = Field(None, description="The ablation or variant whose changes come first.")
-    leave_one_out: str | None = Field(
+    extends: Annotated[str | None, FilledIn] = Field(
+        None, description="The ablation or variant whose changes come first."
+    )
+    leave_one_out: Annotated[str | None, FilledIn] = Field(
         None, description="A combination; each of its parts is left out in turn, which makes one variant a part."
     )
 
