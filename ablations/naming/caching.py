@@ -63,7 +63,7 @@ def save(file: Path, arrays: Arrays, meta: Mapping[str, Any]) -> None:
     """Writes arrays and JSON facts so that a reader sees the whole file or none."""
     text = np.frombuffer(json.dumps(meta).encode("utf-8"), dtype=np.uint8)
     with atomic(file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **{_META: text}, **arrays)
+        np.savez(stream, allow_pickle=False, **{_META: text, **arrays})
         stream.flush()
         os.fsync(stream.fileno())
 

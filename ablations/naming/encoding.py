@@ -93,6 +93,7 @@ class WordCodec(Codec):
 
     @property
     def vocabulary_size(self) -> int:  # type: ignore[override]  # derived here, given elsewhere
+        """Words and special tokens."""
         return len(SPECIALS) + len(self.words)
 
     @cached_property
@@ -224,7 +225,7 @@ def train_bpe(texts: Iterable[str], size: int) -> TokenizerCodec:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterable((text.replace(MASK, " ") for text in texts), trainer)
+    tokenizer.train_from_iterator((text.replace(MASK, " ") for text in texts), trainer)
     return TokenizerCodec(tokenizer.to_str(), SPECIALS[-1], Specials(), tokenizer.get_vocab_size())
 
 
@@ -242,7 +243,7 @@ def pretrained(name: str) -> TokenizerCodec:
     local = Path(name).is_dir()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
-    except Exception as error:  # noqa: BLE001  a dozen kinds, by file format and hub
+    except Exception as error:  # a dozen kinds, by file format and hub
         where = "folder" if local else "hub name (no folder of that name is here)"
         reason = str(error).strip().partition("\n")[0]
         raise DataError(f"cannot load a tokenizer from the {where} {name!r}: {reason}") from error

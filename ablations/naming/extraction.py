@@ -45,7 +45,7 @@ class Source:
 
     name: str
     group: str
-    path: Path | None = None
+    path: str | None = None
     text: str | None = None
     split: str | None = None
     size: int = 0
@@ -73,7 +73,7 @@ class Table:
 
     def pack(self) -> tuple[caching.Arrays, dict[str, Any]]:
         """As arrays and JSON facts for :func:`ablations.naming.caching.save`."""
-        arrays = {"codes": caching.pack(self.codes), "names": caching.pack(self.names),
+        arrays: dict[str, NDArray[Any]] = {"codes": caching.pack(self.codes), "names": caching.pack(self.names),
                   "numbers": self.numbers, "comments": self.comments}  # fmt: skip
         return arrays, {"left_out": dict(self.left_out), "unparsed": self.unparsed}
 
@@ -121,7 +121,7 @@ def _chunks(sources: Sequence[Source]) -> list[list[int]]:
 
 
 def _order(source: Source) -> dict[str, str]:
-    return {"path": str(source.path)} if source.path is not None else {"text": source.text or ""}
+    return {"path": source.path} if source.path is not None else {"text": source.text or ""}
 
 
 def _extract_chunk(orders: Iterable[tuple[int, dict[str, str]]], language: str) -> Table:

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from tree_sitter import Language, Node, Parser, Query, QueryCursor
 
@@ -84,10 +84,11 @@ def extract(source: bytes | str, language: str) -> tuple[list[Function], Counter
 
 def _function(code: bytes, node: Node, name: Node, flags: int, spans: Iterable[tuple[int, int]]) -> Function:
     begin, text = node.start_byte, code[node.start_byte : node.end_byte]
-    if text.isascii():
-        place = lambda at: at - begin  # noqa: E731  bytes are characters
-    else:
-        place = lambda at: len(code[begin:at].decode("utf-8"))  # noqa: E731
+    ascii_only = text.isascii()
+
+    def place(at: int) -> int:
+        return at - begin if ascii_only else len(code[begin:at].decode("utf-8"))
+
     return Function(
         code=text.decode("utf-8"),
         name_start=place(name.start_byte),
@@ -141,7 +142,7 @@ class _Grammar:
         return QueryCursor(self.query)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _grammar(language: str) -> _Grammar:
     if language == "python":
         import tree_sitter_python

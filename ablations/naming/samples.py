@@ -18,6 +18,7 @@ from ablations.naming.splits import assign
 from ablations.naming.words import split_words
 
 VERSION = 1  # part of cache keys: raise it when the same functions and options would give other samples
+_LISTED = 50  # names of projects or files in the record at most
 MASK = "\0"  # stands where a name was; no source text holds it
 
 
@@ -62,24 +63,27 @@ def make_samples(table: Table, sources: Sequence[Source], corpus: Corpus, data: 
         DataError: Too few groups to split, or a split without samples.
     """
     split_of = _split_sources(table, sources, corpus, data)
-    dropped = Counter(table.left_out)
-    splits = {split: Split() for split in SPLITS}
+    caps = {"train": data.train_samples, "validation": data.validation_samples, "test": data.test_samples}
+    chosen = _Choice(data, sources, Counter(table.left_out), set())
     by_split: dict[str, list[int]] = defaultdict(list)
     for index, file in enumerate(table.numbers[:, 0].tolist()):
         by_split[split_of[file]].append(index)
-    seen: set[bytes] = set()
-    caps = {"train": data.train_samples, "validation": data.validation_samples, "test": data.test_samples}
-    for split in SPLITS:
-        kept = _fill(splits[split], _rows(table, by_split[split]), sources, data, dropped, seen)
-        splits[split] = _capped(kept, caps[split], dropped)
+    splits = {
+        split: _capped(chosen.fill(_rows(table, by_split[split])), caps[split], chosen.dropped) for split in SPLITS
+    }
     empty = [split for split in SPLITS if not splits[split].codes]
     if empty:
         raise DataError(
             f"corpus {data.corpus} gave {len(table.codes):,} functions of {len(sources):,} files or rows, "
-            f"and none of them is left for {' and '.join(empty)}; left out: {dict(dropped) or 'none'}; "
+            f"and none of them is left for {' and '.join(empty)}; left out: {dict(chosen.dropped) or 'none'}; "
             f"not read: {len(table.unparsed):,}"
         )
-    return Samples(splits, _facts(splits, dropped, table, sources, split_of, corpus), _fingerprint(splits))
+    facts = {
+        **_counts(splits, sources, split_of, corpus),
+        **_losses(table, sources, chosen.dropped),
+        **_words(splits),
+    }
+    return Samples(splits, facts, _fingerprint(splits))
 
 
 def _split_sources(table: Table, sources: Sequence[Source], corpus: Corpus, data: Data) -> list[str]:
@@ -88,7 +92,8 @@ def _split_sources(table: Table, sources: Sequence[Source], corpus: Corpus, data
         if sources[file].split is None:
             sizes[sources[file].group] += 1
     shares = {"validation": data.validation_share, "test": data.test_share}
-    carved = {split: shares[split] for split in corpus.carved}
+    given = {source.split for source in sources}
+    carved = {split: share for split, share in shares.items() if split not in given}
     chosen = assign(sizes, carved, data.split_seed, corpus.unit) if sizes else {}
     return [source.split or chosen[source.group] for source in sources]
 
@@ -117,33 +122,36 @@ def _rows(table: Table, indices: Sequence[int]) -> Iterator[_Row]:
         )
 
 
-def _fill(
-    split: Split,
-    rows: Iterator[_Row],
-    sources: Sequence[Source],
-    data: Data,
-    dropped: Counter[str],
-    seen: set[bytes],
-) -> Split:
-    for row in rows:
-        target = " ".join(split_words(row.name))
-        reason = _unwanted(row, target, data)
-        code, own_name = ("", False) if reason else _shown(row, data)
-        if not reason and own_name and data.recursive_calls == "drop":
-            reason = "own name in its body"
-        digest = hashlib.blake2b(" ".join([row.name, *code.split()]).encode("utf-8"), digest_size=16).digest()
-        if not reason and data.drop_duplicates and digest in seen:
-            reason = "duplicate"
-        if reason:
-            dropped[reason] += 1
-            continue
-        seen.add(digest)
-        split.codes.append(code)
-        split.targets.append(target)
-        split.ids.append(f"{sources[row.file].name}:{row.line}:{row.column}")
-        split.digests.append(digest)
-        split.own_names.append(own_name)
-    return split
+@dataclass(frozen=True)
+class _Choice:
+    """Which functions are kept; remembers what it saw and counts what it dropped."""
+
+    data: Data
+    sources: Sequence[Source]
+    dropped: Counter[str]
+    seen: set[bytes]
+
+    def fill(self, rows: Iterator[_Row]) -> Split:
+        split = Split()
+        for row in rows:
+            target = " ".join(split_words(row.name))
+            reason = _unwanted(row, target, self.data)
+            code, own_name = ("", False) if reason else _shown(row, self.data)
+            if own_name and self.data.recursive_calls == "drop":
+                reason = "own name in its body"
+            digest = hashlib.blake2b(" ".join([row.name, *code.split()]).encode("utf-8"), digest_size=16).digest()
+            if not reason and self.data.drop_duplicates and digest in self.seen:
+                reason = "duplicate"
+            if reason:
+                self.dropped[reason] += 1
+                continue
+            self.seen.add(digest)
+            split.codes.append(code)
+            split.targets.append(target)
+            split.ids.append(f"{self.sources[row.file].name}:{row.line}:{row.column}")
+            split.digests.append(digest)
+            split.own_names.append(own_name)
+        return split
 
 
 def _unwanted(row: _Row, target: str, data: Data) -> str:
@@ -207,35 +215,41 @@ def _capped(split: Split, most: int | None, dropped: Counter[str]) -> Split:
     )
 
 
-def _facts(
-    splits: Mapping[str, Split],
-    dropped: Counter[str],
-    table: Table,
-    sources: Sequence[Source],
-    split_of: Sequence[str],
-    corpus: Corpus,
+def _counts(
+    splits: Mapping[str, Split], sources: Sequence[Source], split_of: Sequence[str], corpus: Corpus
 ) -> dict[str, Any]:
     files = Counter(split_of)
     groups = {split: set[str]() for split in SPLITS}
     for source, split in zip(sources, split_of, strict=True):
         groups[split].add(source.group)
-    functions = sum(len(split.codes) for split in splits.values())
-    name, times = Counter(splits["train"].targets).most_common(1)[0]
-    known = {word for target in splits["train"].targets for word in target.split()}
     return {
         "counts": {split: len(splits[split].codes) for split in SPLITS},
         "files": {split: files[split] for split in SPLITS},
         "split_by": corpus.unit,
         "groups": {split: len(groups[split]) for split in SPLITS},
-        "projects": {split: sorted(groups[split])[:50] for split in SPLITS} if corpus.unit == "projects" else {},
+        "projects": {split: sorted(groups[split])[:_LISTED] for split in SPLITS} if corpus.unit == "projects" else {},
+    }
+
+
+def _losses(table: Table, sources: Sequence[Source], dropped: Counter[str]) -> dict[str, Any]:
+    return {
         "functions_found": len(table.codes),
         "dropped": dict(sorted(dropped.items())),
         "unparsed": len(table.unparsed),
         "unparsed_reasons": dict(sorted(Counter(reason for _, reason in table.unparsed).items())),
-        "unparsed_files": [sources[file].name for file, _ in table.unparsed[:50]],
-        "own_name_share": sum(sum(split.own_names) for split in splits.values()) / functions,
-        "unseen_words": {split: _unseen(splits[split].targets, known) for split in ("validation", "test")},
-        "commonest_name": {"words": name.split(), "share": times / len(splits["train"].targets)},
+        "unparsed_files": [sources[file].name for file, _ in table.unparsed[:_LISTED]],
+    }
+
+
+def _words(splits: Mapping[str, Split]) -> dict[str, Any]:
+    train = splits["train"].targets
+    name, times = Counter(train).most_common(1)[0]
+    known = {word for target in train for word in target.split()}
+    own_names = [own_name for split in splits.values() for own_name in split.own_names]
+    return {
+        "own_name_share": sum(own_names) / len(own_names),
+        "unseen_words": {split: _unseen(splits[split].targets, known) for split in SPLITS if split != "train"},
+        "commonest_name": {"words": name.split(), "share": times / len(train)},
     }
 
 

@@ -32,14 +32,12 @@ class Corpus:
         state: Changes when the content may have changed, e.g. with a file's time; cheap to find out.
         sources: Lists files or rows, the same in every process.
         unit: What goes to one split as a whole, in the plural: ``files``, ``projects``, ``distinct rows``.
-        carved: Splits to be made of the sources that have none of their own, beside ``train``.
     """
 
     language: str
     state: object
     sources: Callable[[], Sequence[Source]]
     unit: str = "files"
-    carved: tuple[str, ...] = ("validation", "test")
 
 
 Finder = Callable[[Data, Path, Say], Corpus]
@@ -77,22 +75,23 @@ def find(data: Data, cache: Path, say: Say) -> Corpus:
     return known[data.corpus](data, cache, say)
 
 
-def files_below(folder: Path, suffix: str, excluded: Iterable[str] = ()) -> list[Path]:
-    """Files of a folder and its folders with that suffix, sorted by their path, folder by folder.
+def files_below(folder: Path, suffix: str, excluded: Iterable[str] = ()) -> list[str]:
+    """Relative paths, with ``/``, of a folder's files with that suffix at any depth, sorted.
 
     Args:
         folder: Where to look; links to folders are not followed.
         suffix: How the names end, e.g. ``.py``.
-        excluded: Names of folders to pass by, at any depth.
+        excluded: Names of folders to pass by.
     """
-    passed, found = frozenset(excluded), []
-    for place, folders, names in os.walk(folder):
+    passed, found, root = frozenset(excluded), list[str](), str(folder)
+    for place, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in passed]
-        found += [os.path.join(place, name) for name in names if name.endswith(suffix)]
-    return [Path(file) for file in sorted(found, key=lambda file: file.split(os.sep))]
+        inside = place[len(root) :].replace(os.sep, "/").strip("/")
+        found += [f"{inside}/{name}" if inside else name for name in names if name.endswith(suffix)]
+    return sorted(found)
 
 
-def file_sources(files: Iterable[tuple[str, str, str | None, Path]]) -> tuple[list[Source], list[object]]:
+def file_sources(files: Iterable[tuple[str, str, str | None, str]]) -> tuple[list[Source], list[object]]:
     """Sources of (name, group, split, path), and their state: size and time of each.
 
     Raises:
@@ -101,7 +100,7 @@ def file_sources(files: Iterable[tuple[str, str, str | None, Path]]) -> tuple[li
     sources, state = [], list[object]()
     for name, group, split, path in files:
         try:
-            status = path.stat()
+            status = os.stat(path)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}") from error
         sources.append(Source(name, group, path, split=split, size=status.st_size))

@@ -19,13 +19,13 @@ EXCLUDED = ("site-packages", "dist-packages", "__pycache__", "test", "tests", "i
 def python_stdlib(data: Data, cache: Path, say: Say) -> Corpus:
     """Python files of the standard library, split by file."""
     folder = Path(sysconfig.get_paths()["stdlib"])
-    files = [
-        (file.relative_to(folder).as_posix(), file)
-        for file in files_below(folder, ".py", EXCLUDED)
-        if not file.relative_to(folder).parts[0].startswith("config-")  # made for one machine
+    names = [
+        name
+        for name in files_below(folder, ".py", EXCLUDED)
+        if not name.startswith("config-")  # made for one machine
     ]
-    if not files:
+    if not names:
         raise DataError(f"expected the standard library's .py files in {folder}, found none")
-    kept = files[:: data.every_nth_file]
-    sources, state = file_sources((name, name, None, file) for name, file in kept)
+    kept = names[:: data.every_nth_file]
+    sources, state = file_sources((name, name, None, f"{folder}/{name}") for name in kept)
     return Corpus("python", [sys.version, state], lambda: sources)
