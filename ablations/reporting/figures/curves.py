@@ -1,0 +1,120 @@
+"""Learning curves: a group of arms against the baseline, means with t bands, every seed faintly behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ablations.reporting.figures import style
+from ablations.reporting.series import Series
+from ablations.reporting.text import number, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ARMS_PER_FIGURE = len(style.COLOURS)
+HEIGHT = 2.5  # inches
+LABEL_SIZE = 7.0
+
+
+def draw(panels: Sequence[tuple[str, Sequence[Series]]], arms: Sequence[str]) -> Figure:
+    """Draws one panel a metric, side by side.
+
+    Args:
+        panels: Title and the series of each panel; the baseline's first where it has any.
+        arms: The arms in the order that gives them their colours, without the baseline.
+    """
+    with style.look():
+        figure = style.new_figure(style.WIDTH, HEIGHT)
+        names = {each.variant: style.shorten(each.variant, 22) for _, part in panels for each in part}
+        label = 0.22 + max((style.text_width(figure, name, LABEL_SIZE) for name in names.values()), default=0.5)
+        left, gap, bottom, top = 0.5, 0.55, 0.42, 0.3
+        width = (style.WIDTH - left - label * len(panels) - gap * (len(panels) - 1)) / len(panels)
+        for at, (title, part) in enumerate(panels):
+            start = left + at * (width + label + gap)
+            box = (start / style.WIDTH, bottom / HEIGHT, width / style.WIDTH, 1 - (bottom + top) / HEIGHT)
+            axes = figure.add_axes(box)
+            axes.set_title(plain(title))
+            axes.set_xlabel("optimizer steps")
+            style.quiet_grid(axes)
+            _panel(axes, part, arms, names)
+        return figure
+
+
+def _looks(variant: str, arms: Sequence[str]) -> dict[str, Any]:
+    if variant not in arms:
+        return {"color": style.INK, "ls": (0, (2, 1)), "zorder": 4}
+    at = arms.index(variant) % len(style.COLOURS)
+    return {"color": style.COLOURS[at], "ls": style.DASHES[at], "zorder": 3}
+
+
+def _panel(axes: Axes, part: Sequence[Series], arms: Sequence[str], names: dict[str, str]) -> None:
+    ends: list[tuple[float, str, str]] = []
+    for each in part:
+        looks = _looks(each.variant, arms)
+        for seed in each.seeds:
+            axes.plot(seed.steps, seed.values, color=looks["color"], lw=0.6, alpha=0.3, zorder=2)
+            if not seed.completed:
+                axes.plot(seed.steps[-1:], seed.values[-1:], "x", color=looks["color"], ms=4, mew=1.1, zorder=5)
+        if each.grid.size:
+            if np.isfinite(each.low).any():
+                axes.fill_between(each.grid, each.low, each.high, color=looks["color"], alpha=0.14, lw=0, zorder=1)
+            axes.plot(each.grid, each.mean, marker="o" if each.grid.size <= 2 else "", ms=3, **looks)
+        last = each.mean[-1] if each.grid.size else each.seeds[-1].values[-1]
+        ends.append((float(last), names[each.variant], looks["color"]))
+    _limits(axes, part)
+    _labels(axes, ends)
+
+
+def _limits(axes: Axes, part: Sequence[Series]) -> None:
+    """Room for means, seeds and bands, but not for a band that two seeds make endless, nor for one run's spike."""
+    values = np.concatenate([seed.values for each in part for seed in each.seeds]) if part else np.array([])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return
+    low, high = float(values.min()), float(values.max())
+    if values.size > 40:
+        robust = float(np.quantile(values, 0.98))
+        if high - robust > 2 * (robust - low) > 0:
+            high = robust
+    pad = 0.06 * (high - low or abs(high) or 1.0)
+    axes.set_ylim(low - pad, high + pad)
+    steps = max(float(seed.steps[-1]) for each in part for seed in each.seeds)
+    start = min(float(seed.steps[0]) for each in part for seed in each.seeds)
+    axes.set_xlim(start if steps > start else start - 1, steps if steps > start else steps + 1)
+
+
+def _labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Each line's name at its end, moved apart where they would touch."""
+    from matplotlib.transforms import blended_transform_factory
+
+    if not ends:
+        return
+    low, high = axes.get_ylim()
+    _, bottom, _, height = axes.get_position().bounds
+    gap = (high - low) * (LABEL_SIZE * 1.25 / 72) / (HEIGHT * height)
+    wished = [min(max(value, low), high) for value, _, _ in ends]
+    places = style.spaced(wished, gap, low, high)
+    across = blended_transform_factory(axes.transAxes, axes.transData)
+    for (_, name, colour), wish, place in zip(ends, wished, places, strict=True):
+        axes.plot([1.005, 1.045], [wish, place], color=colour, lw=1.2, transform=across, clip_on=False, zorder=6)
+        axes.text(1.06, place, name, transform=across, ha="left", va="center", fontsize=LABEL_SIZE, color=style.INK)
+
+
+def alt_text(panels: Sequence[tuple[str, Sequence[Series]]], decimals: int = 3) -> str:
+    """The last mean of every line, in words."""
+    parts = []
+    for title, part in panels:
+        lines = [
+            f"{plain(each.variant)} {number(float(each.mean[-1]), decimals)} (n = {each.n})"
+            if each.grid.size
+            else f"{plain(each.variant)} no completed run"
+            for each in part
+        ]
+        steps = max((float(each.grid[-1]) for each in part if each.grid.size), default=None)
+        at = f" at step {steps:g}" if steps is not None else ""
+        parts.append(f"{plain(title)}{at}: " + ", ".join(lines))
+    return "Learning curves, mean over seeds. " + "; ".join(parts) + "."

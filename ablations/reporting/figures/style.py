@@ -1,0 +1,165 @@
+"""The one look of all figures: sizes, colours, fonts, and files that are the same to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablations.reporting.text import plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 7.4  # inches; a page's text is 6.5 wide, so that 8 points print as 7
+INK, QUIET, FAINT, SHADE = "#1c2126", "#59636e", "#b4bcc4", "#eceff2"
+
+# Okabe and Ito's palette without its yellow (too light on white) and black (the baseline's), ordered so that
+# neighbours differ in lightness too.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (8, 2)))
+
+GOOD, BAD, SAME, OPEN = "#00725a", "#b8410a", "#0072b2", "#59636e"
+
+RC: dict[str, Any] = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8,
+    "text.color": INK,
+    "text.parse_math": False,
+    "text.usetex": False,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "grid.color": SHADE,
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.5,
+    "lines.solid_capstyle": "butt",
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "ablations",
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Sets the look for the figures drawn inside the block."""
+    from matplotlib import rc_context
+
+    with rc_context(RC):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches, without pyplot's global state."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes an SVG without a date or random ids."""
+    with look():
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    return path
+
+
+def shorten(text: object, longest: int = 34) -> str:
+    """A name that fits; the middle is left out, since names of arms differ at their ends.
+
+    >>> shorten("decoder.layers=32 and heads=8", 15)
+    'decoder…heads=8'
+    """
+    line = plain(text)
+    if len(line) <= longest:
+        return line
+    head = (longest - 1) // 2
+    return line[:head] + "…" + line[-(longest - 1 - head) :]
+
+
+def text_width(figure: Figure, text: str, size: float, weight: str = "normal") -> float:
+    """Width of a text in inches."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    if not text.strip():
+        return 0.0
+    box = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans", weight=weight)).get_extents()
+    return float(box.width) / 72
+
+
+def spaced(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Moves positions apart to at least ``gap``, as little as is needed, inside [low, high], keeping their order.
+
+    Where they cannot all fit they are spread evenly.
+
+    >>> spaced([1.0, 1.1], 0.5, 0.0, 3.0)
+    [0.8, 1.3]
+    """
+    order = sorted(range(len(positions)), key=lambda at: positions[at])
+    if len(order) * gap >= high - low and len(order) > 1:
+        step = (high - low) / (len(order) - 1)
+        placed = [low + step * rank for rank in range(len(order))]
+    else:
+        clusters: list[list[float]] = []  # [sum of wished starts, members]
+        for at in order:
+            clusters.append([positions[at], 1.0])
+            while len(clusters) > 1 and _end(clusters[-2], gap) > _start(clusters[-1], gap):
+                wished, members = clusters.pop()
+                clusters[-1][0] += wished
+                clusters[-1][1] += members
+        placed = []
+        for cluster in clusters:
+            start = _start(cluster, gap) + gap / 2
+            placed += [start + gap * rank for rank in range(int(cluster[1]))]
+        placed = _inside(placed, gap, low, high)
+    out = [0.0] * len(order)
+    for rank, at in enumerate(order):
+        out[at] = round(placed[rank], 9)
+    return out
+
+
+def _start(cluster: Sequence[float], gap: float) -> float:
+    return cluster[0] / cluster[1] - gap * cluster[1] / 2
+
+
+def _end(cluster: Sequence[float], gap: float) -> float:
+    return cluster[0] / cluster[1] + gap * cluster[1] / 2
+
+
+def _inside(placed: list[float], gap: float, low: float, high: float) -> list[float]:
+    for rank, value in enumerate(placed):
+        floor = low if rank == 0 else placed[rank - 1] + gap
+        placed[rank] = max(value, floor)
+    for rank in range(len(placed) - 1, -1, -1):
+        ceiling = high if rank == len(placed) - 1 else placed[rank + 1] - gap
+        placed[rank] = min(placed[rank], ceiling)
+    return placed
+
+
+def quiet_grid(axes: Axes, axis: str = "both") -> None:
+    """A faint grid behind the data."""
+    axes.grid(True, axis=axis)
+    axes.tick_params(length=2.5)

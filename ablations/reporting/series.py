@@ -1,0 +1,111 @@
+"""Learning curves on a common grid: means and pointwise t bands over seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One run's curve.
+
+    Attributes:
+        steps: Optimizer steps, increasing.
+        values: Values at them.
+        completed: False for a run that broke off; it is drawn, but no part of mean and band.
+    """
+
+    steps: Floats
+    values: Floats
+    completed: bool
+
+
+@dataclass(frozen=True)
+class Series:
+    """A variant's curve of one metric.
+
+    Attributes:
+        variant: Its name.
+        seeds: Its runs.
+        grid: Steps (points,) up to the smallest budget that all completed seeds share.
+        mean: Mean over completed seeds (points,).
+        low: Lower end of the pointwise 95 % t interval (points,); NaN with fewer than 2 seeds.
+        high: Upper end.
+    """
+
+    variant: str
+    seeds: tuple[Seed, ...]
+    grid: Floats
+    mean: Floats
+    low: Floats
+    high: Floats
+
+    @property
+    def n(self) -> int:
+        """Completed seeds."""
+        return sum(seed.completed for seed in self.seeds)
+
+
+def series(curves: pd.DataFrame, statuses: dict[str, str], variant: str, metric: str, points: int = 0) -> Series | None:
+    """One variant's curve, or None where nothing was measured.
+
+    Source: method.md-style pointwise band, mean ± t(.975, n - 1) s / sqrt n at each step, by linear interpolation on a
+    common grid without extrapolation.
+
+    Args:
+        curves: Long table: variant, run_id, metric, step, value.
+        statuses: Status by run id.
+        variant: Whose.
+        metric: Of what.
+        points: Average noisy values within so many stretches of steps first; 0 keeps every point.
+    """
+    part = curves[(curves["variant"] == variant) & (curves["metric"] == metric)]
+    seeds = []
+    for run_id, run in part.groupby("run_id", sort=False):
+        steps, values = run["step"].to_numpy(float), run["value"].to_numpy(float)
+        keep = np.isfinite(values)
+        order = np.argsort(steps[keep], kind="stable")
+        steps, values = steps[keep][order], values[keep][order]
+        if not steps.size:
+            continue
+        if points and steps.size > 2 * points:
+            steps, values = _averaged(steps, values, points)
+        seeds.append(Seed(steps, values, statuses.get(str(run_id)) == "completed"))
+    if not seeds:
+        return None
+    return Series(variant, tuple(seeds), *_band([seed for seed in seeds if seed.completed]))
+
+
+def _averaged(steps: Floats, values: Floats, points: int) -> tuple[Floats, Floats]:
+    parts = np.minimum((np.arange(steps.size) * points) // steps.size, points - 1)
+    counts = np.bincount(parts, minlength=points)
+    return np.bincount(parts, steps) / counts, np.bincount(parts, values) / counts
+
+
+def _band(seeds: list[Seed]) -> tuple[Floats, Floats, Floats, Floats]:
+    if not seeds:
+        return (np.array([]),) * 4
+    low = max(float(seed.steps[0]) for seed in seeds)
+    high = min(float(seed.steps[-1]) for seed in seeds)
+    every = np.unique(np.concatenate([seed.steps for seed in seeds]))
+    if len(every) > 400:
+        every = np.linspace(low, high, 200)
+    grid = every[(every >= low) & (every <= high)]
+    values = np.array([np.interp(grid, seed.steps, seed.values) for seed in seeds]).reshape(len(seeds), len(grid))
+    mean = values.mean(axis=0)
+    if len(seeds) < 2:
+        missing = np.full(len(grid), np.nan)
+        return grid, mean, missing, missing
+    from scipy import stats
+
+    half = stats.t.ppf(0.975, len(seeds) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(seeds))
+    return grid, mean, mean - half, mean + half

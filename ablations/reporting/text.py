@@ -1,0 +1,165 @@
+"""How text and numbers become Markdown: one escape for every name, one shape for every figure."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable
+
+NBSP = "\u00a0"
+MINUS = "\u2212"
+DASH = "–"  # what stands where there is no value
+
+_SPECIAL = re.compile(r"[`*_{}\[\]<>#|$@~^\"'!&]")
+_ORDINAL = re.compile(r"^(\(?[A-Za-z0-9]{1,9})([.)])(?=\s|$)")
+
+
+def plain(text: object) -> str:
+    """One line of visible characters: control and direction marks are dropped, runs of white space become one blank.
+
+    >>> plain("a\\nb\\x00")
+    'a b'
+    """
+    line = " ".join(str(text).split())
+    return "".join(each for each in line if unicodedata.category(each) not in {"Cc", "Cf", "Cs", "Co"})
+
+
+def escape(text: object) -> str:
+    r"""Makes any text inert in Markdown: no markup, link, shortcode, formula, citation or raw block survives.
+
+    >>> escape("{{< include x >}} | a_b")
+    '\\{\\{\\< include x \\>\\}\\} \\| a\\_b'
+    """
+    safe = plain(text).replace("\\", "\x00")
+    safe = _SPECIAL.sub(r"\\\g<0>", safe).replace("\x00", "&#92;")
+    safe = re.sub(r"-(?=-)|(?<=-)-|^[-+:=](?=\s|$|-)|\.(?=\.)|(?<=\.)\.", r"\\\g<0>", safe)
+    safe = _ORDINAL.sub(r"\1\\\2", safe)
+    return safe.replace("://", r":\/\/").replace("www.", r"www\.")
+
+
+def code(text: object) -> str:
+    """Text as inline code. Backticks and braces cannot be kept safe inside it and make it escaped text instead."""
+    line = plain(text)
+    return escape(line) if not line or re.search(r"[`|{}\\]", line) or line != line.strip() else f"`{line}`"
+
+
+def attribute(text: object) -> str:
+    """Text fit for a quoted attribute such as ``fig-alt="…"``."""
+    quoted = plain(text).replace("\\", "&#92;").replace('"', "&quot;")
+    return re.sub(r"[{}<>\[\]`$]", lambda found: f"&#{ord(found.group())};", quoted)
+
+
+def tied(text: str) -> str:
+    """Makes every blank a non-breaking one, so that a figure stays on one line."""
+    return text.replace(" ", NBSP)
+
+
+def defined(value: object) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: float | None, decimals: int = 3, *, signed: bool = False) -> str:
+    """A number with a real minus sign; a dash where it is not defined.
+
+    >>> number(0.0312, 3, signed=True)
+    '+0.031'
+    """
+    if not defined(value):
+        return DASH
+    assert value is not None
+    shown = f"{value:+,.{decimals}f}" if signed else f"{value:,.{decimals}f}"
+    if float(shown.replace(",", "")) == 0:
+        shown = shown.replace("-", "+" if signed else "")
+    return shown.replace("-", MINUS).replace(",", "\u202f")
+
+
+def spread(mean: float | None, sd: float | None, decimals: int = 3) -> str:
+    """Mean ± standard deviation; the mean alone where one value has no deviation."""
+    if not defined(mean):
+        return DASH
+    return tied(f"{number(mean, decimals)} ± {number(sd, decimals)}") if defined(sd) else number(mean, decimals)
+
+
+def interval(low: float | None, high: float | None, decimals: int = 3) -> str:
+    """A signed interval in brackets; a dash where it is not defined."""
+    if not (defined(low) and defined(high)):
+        return DASH
+    return tied(f"[{number(low, decimals, signed=True)}, {number(high, decimals, signed=True)}]")
+
+
+def p_value(p: float | None) -> str:
+    """A p value to two significant digits, never below < 0.001.
+
+    >>> p_value(0.0004)
+    '<\\xa00.001'
+    """
+    if not defined(p):
+        return DASH
+    assert p is not None
+    if p < 0.001:
+        return tied("< 0.001")
+    if p > 0.995:
+        return "1"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def decimals_for(widths: Iterable[float | None], fewest: int = 0, most: int = 6) -> int:
+    """Decimals that show two significant digits of the typical interval, one choice for a whole table.
+
+    Args:
+        widths: Half widths of the intervals (or standard deviations), undefined ones are passed over.
+        fewest: Never fewer.
+        most: Never more.
+    """
+    known = sorted(abs(each) for each in widths if each is not None and defined(each) and each != 0)
+    if not known:
+        return min(max(3, fewest), most)
+    return min(max(1 - math.floor(math.log10(known[len(known) // 2])), fewest), most)
+
+
+def count(value: float | None) -> str:
+    """A whole number with thin blanks between thousands."""
+    return number(value, 0)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that reads best, with its unit."""
+    if not defined(seconds):
+        return DASH
+    assert seconds is not None
+    if seconds < 100:
+        return tied(f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s")
+    if seconds < 6000:
+        return tied(f"{seconds / 60:.1f} min")
+    return tied(f"{seconds / 3600:.1f} h")
+
+
+def magnitude(value: float | None) -> str:
+    """A large count in three digits: 188.9 M, 42.1 k."""
+    if not defined(value):
+        return DASH
+    assert value is not None
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return tied(f"{value / size:.3g} {letter}") if abs(value) < 1000 * size else tied(f"{value:.3g}")
+    return f"{value:.0f}"
+
+
+def share(value: float | None) -> str:
+    """A share of one in percent."""
+    return tied(f"{100 * value:.1f} %") if value is not None and defined(value) else DASH
+
+
+def evidence(shown: str, run_ids: Iterable[str]) -> str:
+    """A figure that leads to the runs behind it: in HTML a click shows them.
+
+    Args:
+        shown: The figure as Markdown.
+        run_ids: Runs it was computed from; ids are hexadecimal and need no escape.
+    """
+    ids = " ".join(run_ids)
+    if not ids or shown == DASH:
+        return shown
+    return f'[{shown.replace("[", "&#91;").replace("]", "&#93;")}]{{.evidence data-runs="{ids}"}}'
