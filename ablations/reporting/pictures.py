@@ -1,0 +1,189 @@
+"""The parts of the report that are mostly figures: the forest, the factors with their curves, the cost, the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ablations.plan import Variant
+from ablations.reporting import tables
+from ablations.reporting.context import Context, Group
+from ablations.reporting.figures import curves, forest, lengths, pareto, style
+from ablations.reporting.markdown import bullets, figure, join
+from ablations.reporting.numbers import half_interval, mean, scores_of, seconds_of, table_decimals
+from ablations.reporting.sections import worded
+from ablations.reporting.series import Series, series
+from ablations.reporting.text import code, count, defined, escape, share
+
+FOLDER = "_generated"
+NOISY = {"train_loss": 60}  # measured at every step: averaged over so many stretches
+
+
+def forest_plot(ctx: Context, folder: Path) -> str:
+    """The forest plot, in as many parts as pages need."""
+    shown = [each for each in ctx.comparisons if defined(each.difference)]
+    if not shown:
+        return "No arm shares a completed seed with the baseline: there is no difference to draw."
+    groups = [(group.title, [ctx.by_arm[arm.name] for arm in group.variants]) for group in ctx.groups]
+    parts = forest.pages(forest.rows_of(groups))
+    decimals, smallest = table_decimals(ctx), ctx.study.smallest_effect
+    limits = forest.limits_of(ctx.comparisons, smallest)
+    blocks = []
+    for at, rows in enumerate(parts):
+        label = "forest" if at == 0 else f"forest-{at + 1}"
+        drawn = forest.draw(
+            rows, metric=tables.metric_name(ctx), smallest=smallest, decimals=decimals, limits=limits
+        )
+        style.save(drawn, folder / f"{label}.svg")
+        alt = forest.alt_text(rows, metric=tables.metric_name(ctx), decimals=decimals)
+        blocks.append(figure(f"{FOLDER}/{label}.svg", label=label, caption=_forest_caption(ctx, at, len(parts)), alt=alt))
+    return join(*blocks)
+
+
+def _forest_caption(ctx: Context, at: int, parts: int) -> str:
+    if at:
+        return f"Continued ({at + 1} of {parts})."
+    band = "; shaded: differences of no interest" if ctx.study.smallest_effect else ""
+    return (
+        f"Difference of every arm from the baseline in {escape(tables.metric_name(ctx))}, mean and 95 % paired-t "
+        f"interval; dots: single seeds{band}. Shape and sign give the verdict, as in @tbl-main; an arrow at the edge points "
+        "to what lies beyond the axis."
+    )
+
+
+def validation_metric(ctx: Context) -> str | None:
+    """The curve that belongs to the primary metric: its validation twin, else the first there is."""
+    there = list(dict.fromkeys(ctx.curves["metric"])) if len(ctx.curves) else []
+    twin = ctx.study.metric.replace("test_", "validation_", 1)
+    if twin in there:
+        return twin
+    return next((name for name in there if name.startswith("validation")), None)
+
+
+def factors(ctx: Context, folder: Path) -> str:
+    """A part for each group of arms: its questions, its sentences, its curves."""
+    blocks = []
+    for at, group in enumerate(ctx.groups):
+        questions = list(dict.fromkeys(_question(ctx, arm) for arm in group.variants))
+        asked = " ".join(f"*{escape(each)}*" for each in questions if each)
+        said = bullets(worded(ctx, ctx.concluded[arm.name]) for arm in group.variants)
+        if not any(ctx.ids[arm.name] for arm in group.variants):
+            said = "No run of this group has a result yet."
+        heading = f"## {escape(group.title)} {{#sec-factor-{at + 1}}}"
+        blocks.append(join(heading, asked, said, *_curves(ctx, group, at + 1, folder)))
+    return join(*blocks) if blocks else "The study has no arms beside its baseline."
+
+
+def _question(ctx: Context, arm: Variant) -> str:
+    return next((each.question for each in ctx.study.ablations if each.name == arm.ablation), "")
+
+
+def _curves(ctx: Context, group: Group, number: int, folder: Path) -> list[str]:
+    arms = [arm.name for arm in group.variants]
+    size = curves.ARMS_PER_FIGURE
+    parts = [arms[start : start + size] for start in range(0, len(arms), size)]
+    out = []
+    for at, names in enumerate(parts):
+        panels = _panels(ctx, names)
+        if not panels or not any(each.variant in names for _, part in panels for each in part):
+            continue
+        label = f"curves-{number}" if at == 0 else f"curves-{number}-{at + 1}"
+        style.save(curves.draw(panels, names), folder / f"{label}.svg")
+        caption = (
+            f"{escape(group.title.capitalize())}: learning curves against the baseline (dashed, black). Mean over completed "
+            "seeds with its pointwise 95 % t band; faint: single seeds; ×: a run that broke off."
+        )
+        alt = curves.alt_text(panels)
+        out.append(figure(f"{FOLDER}/{label}.svg", label=label, caption=caption, alt=alt))
+    return out
+
+
+def _panels(ctx: Context, names: Sequence[str]) -> list[tuple[str, list[Series]]]:
+    statuses = dict(zip(ctx.runs["run_id"], ctx.runs["status"], strict=True))
+    wanted = [(name, name.replace("_", " ")) for name in (validation_metric(ctx), "train_loss") if name]
+    panels = []
+    for metric, title in wanted:
+        found = [
+            series(ctx.curves, statuses, variant, metric, NOISY.get(metric, 0)) for variant in (ctx.baseline.name, *names)
+        ]
+        if any(found):
+            panels.append((title, [each for each in found if each]))
+    return panels
+
+
+def cost(ctx: Context, folder: Path) -> str:
+    """Quality against training time."""
+    points = []
+    for variant in ctx.variants:
+        values, seconds = scores_of(ctx, variant.name, ctx.study.metric), seconds_of(ctx, variant.name)
+        middle, price = mean(values), mean(seconds)
+        if middle is None or price is None:
+            continue
+        points.append(
+            pareto.Point(variant.name, price, min(seconds), max(seconds), middle, half_interval(values))
+        )
+    if len(points) < 2:
+        return "Fewer than two arms have a result: there is nothing to weigh."
+    names = {"metric": tables.metric_name(ctx), "cost": "training time, s", "direction": ctx.study.direction}
+    style.save(pareto.draw(points, **names, baseline=ctx.baseline.name), folder / "cost.svg")
+    best = pareto.front(points, ctx.study.direction)
+    unnamed = " Only the baseline and the arms on the line are named." if len(points) > 14 else ""
+    caption = (
+        "Quality against cost: mean with its 95 % t interval over runs, and the range of training times. Filled, on the line: "
+        f"no arm was both cheaper and better.{unnamed} ◆: the baseline. Times were measured while several runs shared the machine."
+    )
+    alt = pareto.alt_text(points, **names, decimals=table_decimals(ctx))
+    said = "From cheap to dear, not beaten on both: " + ", ".join(code(each.name) for each in best) + "."
+    return join(said, figure(f"{FOLDER}/cost.svg", label="cost", caption=caption, alt=alt))
+
+
+def data(ctx: Context, folder: Path) -> str:
+    """What was trained and tested on, and what was left out."""
+    found = tables.data_facts(ctx)
+    if not found:
+        return "The runs recorded nothing about their data."
+    facts = found[0][1]
+    items = []
+    dropped = {str(reason): n for reason, n in (facts.get("dropped") or {}).items() if n}
+    if dropped:
+        items.append("Left out: " + ", ".join(f"{escape(why)} {count(n)}" for why, n in dropped.items()) + ".")
+    if facts.get("unparsed"):
+        reasons = facts.get("unparsed_reasons") or {}
+        why = ", ".join(f"{escape(reason)} {count(n)}" for reason, n in reasons.items())
+        items.append(f"Files that could not be read: {count(facts['unparsed'])}" + (f" ({why})" if why else "") + ".")
+    for key, words in (
+        ("unseen_words", "Words of names that occur in no training name"),
+        ("unknown_tokens", "Tokens of names outside the vocabulary"),
+        ("names_truncated", "Names cut"),
+    ):
+        shares = facts.get(key)
+        if isinstance(shares, dict) and shares:
+            items.append(f"{words}: " + ", ".join(f"{escape(split)} {share(each)}" for split, each in shares.items()) + ".")
+    if defined(facts.get("own_name_share")):
+        items.append(f"The function's own name recurs in {share(facts['own_name_share'])} of the bodies.")
+    if facts.get("split_by"):
+        items.append(f"Split by {escape(facts['split_by'])}, never by function.")
+    return join(tables.data_table(ctx), bullets(items), _lengths(ctx, facts.get("lengths"), folder))
+
+
+CUT = "data.input_tokens"
+
+
+def _lengths(ctx: Context, found: object, folder: Path) -> str:
+    if not isinstance(found, dict) or not found.get("counts"):
+        return ""
+    cuts: dict[float, list[str]] = {}
+    for variant in ctx.variants:
+        if defined(variant.config.get(CUT)):
+            cuts.setdefault(float(variant.config[CUT]), []).append(variant.name)
+    named = [
+        (cut, f"{names[0]}: {cut:g}" if len(names) == 1 or ctx.baseline.name in names else f"{len(names)} arms: {cut:g}")
+        for cut, names in sorted(cuts.items())
+    ][:6]
+    style.save(lengths.draw(found["edges"], found["counts"], named, "tokens"), folder / "lengths.svg")
+    return figure(
+        f"{FOLDER}/lengths.svg",
+        label="lengths",
+        caption="Lengths of the inputs of all splits, and where they are cut. The bins are equally wide on paper, not in tokens.",
+        alt=lengths.alt_text(found["edges"], found["counts"], named, "tokens"),
+    )

@@ -1,0 +1,101 @@
+"""From a study's results to ``report.html`` and ``report.pdf``: fragments, then Quarto or the built-in renderer."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ablations.errors import RenderError
+from ablations.reporting import builtin, fragments
+from ablations.reporting.context import Context, load_context
+
+QUARTO_SECONDS = 300
+IGNORED = ("_output", ".quarto", "__pycache__", "*_files", "*.typ", ".gitignore")
+
+
+def render_report(study: Path | str, results: Path | str, profile: str | None = None) -> list[Path]:
+    """Renders the report of whatever has run so far.
+
+    Args:
+        study: The study file.
+        results: The results folder; the report goes to ``report/`` in it.
+        profile: Name of a profile, or None for the one that fits the machine.
+
+    Returns:
+        The HTML file and the PDF.
+
+    Raises:
+        StudyError: The study file is wrong.
+        RenderError: Quarto, pandoc or Typst could not render.
+    """
+    ctx = load_context(study, results, profile)
+    output = Path(results) / "report"
+    scratch = output / ".project"
+    copy_project(project_of(Path(study)), scratch)
+    fragments.write(ctx, scratch / "_generated")
+    return render_project(scratch, output, ctx)
+
+
+def render_project(project: Path, output: Path, ctx: Context) -> list[Path]:
+    """Renders a project whose fragments are written, with Quarto where it is installed."""
+    quarto = find_quarto()
+    if quarto is None:
+        metadata = {"title": ctx.study.name, "epoch": ctx.epoch}
+        return builtin.render(project, output, metadata=metadata)
+    return _render_with_quarto(quarto, project, output, ctx)
+
+
+def find_quarto() -> str | None:
+    """Path of the Quarto program, or None. ``ABLATIONS_RENDERER=builtin`` does without it."""
+    if os.environ.get("ABLATIONS_RENDERER") == "builtin":
+        return None
+    beside = Path(sys.executable).parent / "quarto"  # where the extra `quarto` puts it, the environment active or not
+    return shutil.which("quarto") or (str(beside) if beside.is_file() else None)
+
+
+def _render_with_quarto(quarto: str, project: Path, output: Path, ctx: Context) -> list[Path]:
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": ctx.epoch, "ABLATIONS_FRAGMENTS": "written"}
+    command = [quarto, "render", str(project), "--metadata", f"title:{ctx.study.name}"]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=QUARTO_SECONDS, check=False
+    )
+    written = [project / "_output" / f"report.{kind}" for kind in ("html", "pdf")]
+    if done.returncode or not all(path.is_file() for path in written):
+        raise RenderError(f"quarto render failed ({done.returncode}):\n{done.stderr[-4000:]}")
+    output.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copy2(path, output / path.name)) for path in written]
+
+
+def project_of(study: Path) -> Path:
+    """The report project to use: ``report/`` beside the study file, else the one that comes with this package.
+
+    Raises:
+        RenderError: There is neither.
+    """
+    own = study.resolve().parent / "report"
+    checkout = Path(__file__).resolve().parents[2] / "report"
+    for folder in (own, checkout, *_installed()):
+        if (folder / "index.qmd").is_file():
+            return folder
+    raise RenderError(f"no report project: expected {own / 'index.qmd'}, and the package came without one")
+
+
+def _installed() -> list[Path]:
+    """Where an installed wheel put the project."""
+    try:
+        files = importlib.metadata.files("ablations") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [Path(str(file.locate())).resolve().parent for file in files if file.match("*/ablations/report/index.qmd")]
+
+
+def copy_project(source: Path, target: Path) -> None:
+    """A fresh copy of a report project to write fragments into."""
+    if target.exists():
+        shutil.rmtree(target)
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*IGNORED, "_generated"))
+    fragments.write_stubs(target / "_generated")

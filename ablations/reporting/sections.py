@@ -1,0 +1,281 @@
+"""What each part of the report says: a function a fragment, from the context to Quarto Markdown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablations.analysis.results import Comparison, Conclusion
+from ablations.reporting import tables
+from ablations.reporting.context import Context
+from ablations.reporting.markdown import bullets, callout, code_block, join
+from ablations.reporting.numbers import table_decimals
+from ablations.reporting.prose import SCOPE, sentence
+from ablations.reporting.text import NBSP, code, escape, evidence, number, plain, tied
+from ablations.reporting.verdicts import LOOKS
+
+_TIES = (
+    (re.compile(r"(?<=\d) (?=%|s\b|seeds?\b|runs?\b)"), NBSP),
+    (re.compile(r"(?<=\b[pnr]) ([=<≤]) (?=[\d.])"), rf"{NBSP}\1{NBSP}"),
+    (re.compile(r" ± "), f"{NBSP}±{NBSP}"),
+)
+_DIFFERENCE = re.compile(r"(?<![\w.])[+−]\d[\d.]*")
+
+
+def head(ctx: Context, folder: Path) -> str:
+    """What the report is about, in one paragraph."""
+    study = ctx.study
+    asked = f"**{escape(study.question)}**" if study.question else ""
+    profile = f", profile {code(study.profile)}" if study.profile else ""
+    ended = f" The newest run ended on {escape(ctx.newest[:10])}." if ctx.newest else ""
+    facts = (
+        f"Study {code(study.name)}{profile}: a baseline and {_plural(len(ctx.variants) - 1, 'arm')}, "
+        f"{_plural(len(study.seeds), 'seed')} each; {ctx.completed} of {_plural(ctx.planned, 'planned run')} completed. "
+        f"Decided by {code(study.metric)}.{ended}"
+    )
+    return join(asked, facts)
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n}{NBSP}{noun}" + ("" if n == 1 else "s")
+
+
+def missing(ctx: Context, folder: Path) -> str:
+    """A callout that says what an unfinished study lacks; nothing where every run has an outcome."""
+    if ctx.finished:
+        return ""
+    if not ctx.completed:
+        body = f"None of the {ctx.planned} planned runs has a result. What follows is the study as it was declared."
+        return callout("warning", "Nothing has run to its end yet", join(body, bullets(_absent(ctx))))
+    without = [variant.name for variant in ctx.variants if not ctx.ids[variant.name]]
+    body = (
+        f"{ctx.completed} of {ctx.planned} planned runs have a result. What is missing is not counted as zero and not "
+        "estimated: intervals are wider for it, and arms without enough shared seeds get no verdict."
+    )
+    items = _absent(ctx)
+    if without:
+        items.append("No result at all: " + ", ".join(code(name) for name in without) + ".")
+    return callout("warning", "This study is not finished", join(body, bullets(items)))
+
+
+_ABSENT = {
+    "missing": "not started",
+    "running": "running while this report was made",
+    "interrupted": "interrupted",
+    "failed": "failed",
+}
+
+
+def _absent(ctx: Context) -> list[str]:
+    """One line a status, with the arms it concerns."""
+    out = []
+    for status, words in _ABSENT.items():
+        runs = ctx.runs[ctx.runs["status"] == status]
+        if not len(runs):
+            continue
+        names = list(dict.fromkeys(runs["variant"]))
+        arms = ", ".join(code(name) for name in names) if len(names) <= 8 else _plural(len(names), "arm")
+        out.append(f"{_plural(len(runs), 'run')} {words}: {arms}.")
+    return out
+
+
+def answer(ctx: Context, folder: Path) -> str:
+    """One sentence an arm, grouped by verdict, the largest difference first."""
+    if not ctx.completed:
+        return "There is no answer yet: no run has a result."
+    blocks = []
+    for verdict, look in LOOKS.items():
+        found = [each for each in ctx.conclusions if each.verdict == verdict]
+        if not found:
+            continue
+        found.sort(key=lambda each: -abs(each.primary.difference or 0.0))
+        title = f"**{look.sign}{NBSP}{look.heading}** ({_plural(len(found), 'arm')})"
+        if verdict == "not_assessed":
+            blocks.append(join(title, bullets(_not_assessed(ctx, found))))
+        else:
+            blocks.append(join(title, bullets(worded(ctx, each) for each in found)))
+    return join(*blocks, escape(SCOPE)) if blocks else "The study has no arms beside its baseline."
+
+
+def _not_assessed(ctx: Context, found: Sequence[Conclusion]) -> list[str]:
+    """Arms without any result in one line; the others speak for themselves."""
+    silent = [each.arm for each in found if not each.primary.n_ok]
+    out = [worded(ctx, each) for each in found if each.primary.n_ok]
+    if silent:
+        out.append("Without any result: " + ", ".join(code(name) for name in silent) + ".")
+    return out
+
+
+def worded(ctx: Context, conclusion: Conclusion) -> str:
+    """A conclusion as Markdown: its arm in bold, its figures unbreakable and leading to their runs."""
+    mark = "\x01"
+    text = sentence(conclusion, label=mark, unit=ctx.study.unit, metric=ctx.study.metric.replace("_", " "))
+    safe = escape(text.replace(mark, "ARM", 1)) if mark in text else escape(text)
+    for pattern, replacement in _TIES:
+        safe = pattern.sub(replacement, safe)
+    pairs = ctx.pair_ids(conclusion.arm)
+    safe = _DIFFERENCE.sub(lambda found: evidence(found.group(), pairs), safe)
+    return safe.replace("ARM", f"**{code(conclusion.arm)}**", 1)
+
+
+def todo(ctx: Context, folder: Path) -> str:
+    """What to do next, from what is missing or undecided."""
+    items = list(_next_steps(ctx))
+    return bullets(items) if items else "Every arm has a verdict that more runs of this study would not be needed for."
+
+
+def _next_steps(ctx: Context) -> Iterable[str]:
+    status = ctx.statuses
+    waiting = status.get("missing", 0) + status.get("interrupted", 0)
+    if waiting:
+        yield f"Run what is missing ({_plural(waiting, 'run')}): `ablations run`."
+    if status.get("failed", 0):
+        yield f"Find out why {_plural(status['failed'], 'run')} failed (@tbl-ledger), then `ablations run --retry`."
+    study, found = ctx.study, ctx.comparisons
+    open_ = [each for each in found if each.verdict == "inconclusive"]
+    seeds = [each for each in open_ if each.more_seeds is not None]
+    if seeds:
+        most = sorted(seeds, key=lambda each: each.more_seeds or 0)
+        names = ", ".join(f"{code(each.arm)} ({_more(each)})" for each in most[:8])
+        rest = f" and {len(most) - 8} more arms" if len(most) > 8 else ""
+        power = tied(f"{100 * seeds[0].power:.3g} %")
+        yield f"More seeds would settle what is open, with {power} power: {names}{rest}."
+    never = [each.arm for each in open_ if "not_resolvable" in each.flags]
+    if never:
+        names = ", ".join(map(code, never))
+        yield f"Not resolvable by seeds: {names}. Enlarge the test set or the smallest effect of interest."
+    if study.smallest_effect is None and found:
+        yield "Declare `smallest_effect`: without it no arm can be called equivalent or negligible."
+    odd = [each.arm for each in found if each.verdict in ("identical", "degenerate")]
+    if odd:
+        yield f"Check that the setting and the seeds are applied: {', '.join(map(code, odd))}."
+    if any("failure_value_missing" in each.flags for each in found):
+        yield "Declare `failure_value`, what a diverged run counts as: without it arms that diverge are not tested."
+    tentative = [each for each in found if "tentative" in each.flags]
+    if tentative and len(study.seeds) < study.standard_seeds:
+        yield (
+            f"{_plural(len(tentative), 'verdict')} of this report {'is' if len(tentative) == 1 else 'are'} tentative: "
+            f"use {study.standard_seeds}{NBSP}seeds or more before building on them."
+        )
+
+
+def _more(comparison: Comparison) -> str:
+    safe = "over 200" if comparison.more_seeds_safe is None else str(comparison.more_seeds_safe)
+    return f"{_plural(comparison.more_seeds or 0, 'more seed')}, {safe} to be safe"
+
+
+def compared(ctx: Context, folder: Path) -> str:
+    """The study as declared."""
+    study = ctx.study
+    effect = f"{study.smallest_effect:g}" if study.smallest_effect else "not declared"
+    skipped = ", ".join(code(name) for name in study.skipped)
+    facts = [
+        f"Primary metric: {code(study.metric)}, {'larger' if study.direction == 'max' else 'smaller'} is better.",
+        f"Smallest effect of interest: {effect}. Level: {study.alpha:g}, {escape(study.correction)} correction.",
+        f"Seeds: {escape(', '.join(map(str, study.seeds)))}; the same in every arm, and arms are compared seed by seed.",
+        f"Experiment: {code(study.experiment)}.",
+        f"Left out by the profile: {skipped}." if skipped else "",
+    ]
+    return join(bullets(each for each in facts if each), tables.variants_table(ctx))
+
+
+def parameters(ctx: Context, folder: Path) -> str:
+    """The baseline's parameters."""
+    return tables.parameters_table(ctx)
+
+
+def main(ctx: Context, folder: Path) -> str:
+    """The main table, and how it compares with not learning at all."""
+    return join(_reference_sentence(ctx), tables.main_table(ctx))
+
+
+def _reference_sentence(ctx: Context) -> str:
+    means = [each.baseline_mean for each in ctx.comparisons if each.baseline_mean is not None]
+    found = tables.references(ctx)
+    if not found or not means:
+        return ""
+    decimals, mean = table_decimals(ctx), means[0]
+    name, said, value = found[0]
+    times = f", {mean / value:.1f} times as much" if value > 0 and mean / value >= 1.5 else ""
+    said = f" ({code(said)})" if said else ""
+    reached = evidence(number(mean, decimals), ctx.ids[ctx.baseline.name])
+    return (
+        f"A yardstick: {escape(name)}{said} would reach {number(value, decimals)} in {escape(tables.metric_name(ctx))} "
+        f"without any learning; the baseline reaches {reached}{times}."
+    )
+
+
+def scores(ctx: Context, folder: Path) -> str:
+    """The other scores."""
+    return tables.secondary_table(ctx)
+
+
+def ledger(ctx: Context, folder: Path) -> str:
+    """Every run."""
+    return join(tables.ledger_table(ctx), tables.attempts_table(ctx))
+
+
+def limits(ctx: Context, folder: Path) -> str:
+    """What this state of the study cannot say."""
+    items = [escape(SCOPE)]
+    study, seeds = ctx.study, len(ctx.study.seeds)
+    if seeds < study.standard_seeds:
+        items.append(
+            f"{_plural(seeds, 'seed')}: verdicts are tentative; the exact sign-flip test could not go below "
+            f"p{NBSP}={NBSP}{2 ** (1 - seeds):g} with so few."
+        )
+    exploratory = [each.arm for each in ctx.conclusions if each.exploratory]
+    if exploratory:
+        items.append(
+            f"{_plural(len(exploratory), 'arm')} of {len(ctx.conclusions)} declared no expectation before the runs; "
+            "what is said of them is exploratory."
+        )
+    changed = {str((record.get("code") or {}).get("package_hash")) for record in ctx.records.values()}
+    if len(changed) > 1:
+        items.append(f"The runs were made with {len(changed)} different states of the sources (@tbl-provenance).")
+    if any((record.get("code") or {}).get("git_dirty") for record in ctx.records.values()):
+        items.append("Some runs were made with uncommitted changes of the sources (@tbl-ledger).")
+    devices = {str((record.get("environment") or {}).get("device")) for record in ctx.records.values()}
+    if len(devices) > 1:
+        items.append(f"The runs were made on {len(devices)} kinds of device; their times do not compare.")
+    data = tables.data_facts(ctx)
+    prints = {str(facts.get("fingerprint")) for _, facts in data}
+    if len(prints) > 1:
+        items.append("Not all arms saw the same data (@tbl-data): their differences are also those of the data.")
+    return bullets(items)
+
+
+def reproduce(ctx: Context, folder: Path) -> str:
+    """How to make these figures again."""
+    study = ctx.study
+    profile = f" --profile {study.profile}" if study.profile else ""
+    file = study.path.name
+    commits = {str((record.get("code") or {}).get("git_commit") or "") for record in ctx.records.values()} - {""}
+    lines = [f"git checkout {commit}" for commit in sorted(commits)] if len(commits) == 1 else []
+    lines += [f"ablations run --study {file}{profile}", f"ablations report --study {file}{profile}"]
+    steps = code_block("\n".join(lines))
+    hashed = f"The baseline's resolved config has the hash {code(ctx.baseline.config_hash[:16])}."
+    return join(steps, hashed, tables.provenance_table(ctx), "The study file, as it was read:", code_block(study.text))
+
+
+def runs(ctx: Context, folder: Path) -> str:
+    """The runs behind the figures, for the panel that a click on a figure opens."""
+    values = ctx.scores[ctx.scores["metric"] == ctx.study.metric].set_index("run_id")["value"].to_dict()
+    rows: dict[str, Any] = {}
+    for run in ctx.runs.to_dict("records"):
+        value = values.get(run["run_id"])
+        rows[run["run_id"]] = [
+            plain(run["variant"]),
+            int(run["seed"]),
+            str(run["status"]),
+            float(f"{value:.6g}") if value is not None and value == value else None,
+            str(run["config_hash"])[:12],
+            (str(run["git_commit"])[:10] + ("+" if run["git_dirty"] else "")) if run["git_commit"] else "",
+        ]
+    payload = json.dumps({"metric": plain(ctx.study.metric), "runs": rows}, ensure_ascii=True, separators=(",", ":"))
+    safe = payload.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("{{", "{ {")
+    safe = safe.replace("`", "\\u0060")
+    return f'```{{=html}}\n<script type="application/json" id="ablations-runs">{safe}</script>\n```\n'
