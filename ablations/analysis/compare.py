@@ -155,11 +155,12 @@ def compare_table(
     with_failures = diverged[1:] | diverged[0]
     outcomes = _intention_to_treat(table, rules)
     p_signflip = _sign_flips(outcomes)
-    itt_n = (np.isfinite(outcomes)).sum(axis=1)
+    itt_n = ((table.outcomes[1:] != LOST) & (table.outcomes[0] != LOST)).sum(axis=1)
+    declared = rules.failure_value is not None
     least = max(rules.min_seeds, LEAST_SEEDS)
     n = (np.isfinite(table.values[1:]) & np.isfinite(table.values[0])).sum(axis=1)
     p = np.where((n >= least) & ~with_failures, paired.p, np.nan)
-    testable = np.where(with_failures, itt_n >= least, np.isfinite(p))
+    testable = np.where(with_failures, (itt_n >= least) & declared, np.isfinite(p))
     p_signflip = np.where(testable, p_signflip, np.nan)
     p_tost = np.where(np.isfinite(p), paired.p_tost, np.nan)
     columns = _columns_of(paired) | {
@@ -170,7 +171,7 @@ def compare_table(
         "p_tost": p_tost,
         "p_tost_adjusted": adjust(p_tost, families, rules.equivalence_correction),
         "p_pooled": _pooled(table, np.isfinite(p), families),
-        "itt_difference": _mean_of_rows(np.where(with_failures[:, None], outcomes, np.nan)),
+        "itt_difference": _mean_of_rows(np.where((with_failures & declared)[:, None], outcomes, np.nan)),
     }
     sizes = {name: families.count(name) for name in set(families)}
     comparisons = []
@@ -315,7 +316,7 @@ def _baseline_band(arm: Floats, base: Floats, paired: NDArray[np.bool_]) -> dict
 def _welch(arm: Floats, base: Floats, paired: NDArray[np.bool_]) -> dict[str, float]:
     """Welch's interval where no seed is shared: for information, never for a verdict."""
     x, y = arm[np.isfinite(arm)], base[np.isfinite(base)]
-    if paired.any() or min(x.size, y.size) < 2 or (np.ptp(x) == 0 and np.ptp(y) == 0):
+    if paired.any() or min(x.size, y.size) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return {}
     interval = stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.95)
     return {

@@ -15,10 +15,10 @@ CORRECTIONS = ("holm", "none")
 def adjust(p: Floats, families: Sequence[str], method: str = "holm") -> Floats:
     """Corrects p within each family; every planned test counts.
 
-    A test that could not be made (NaN) enters as p = 1: statsmodels drops NaN in silence, which would shrink the
-    family. It comes back as NaN.
+    A test that could not be made (NaN) enters as p = 1, and comes back as NaN.
 
-    Source: Holm 1979; statsmodels ``multipletests``.
+    Source: Holm 1979. The figures are those of statsmodels' ``multipletests``, which is not called because it collects
+    the interpreter's garbage at each call (seen: 60 ms, nine tenths of the time of a comparison).
 
     Args:
         p: One p per planned test ``(tests,)``.
@@ -32,13 +32,20 @@ def adjust(p: Floats, families: Sequence[str], method: str = "holm") -> Floats:
         raise AblationsError(one_of("correction", method, CORRECTIONS))
     if method == "none":
         return p.copy()
-    from statsmodels.stats.multitest import multipletests
-
     complete = np.where(np.isnan(p), 1.0, p)
     adjusted = np.full(p.shape, np.nan)
     names = np.asarray(families)
     for family in np.unique(names):
         rows = names == family
-        adjusted[rows] = multipletests(complete[rows], method="holm")[1]
+        adjusted[rows] = _holm(complete[rows])
     adjusted[np.isnan(p)] = np.nan
+    return adjusted
+
+
+def _holm(p: Floats) -> Floats:
+    """Holm's step-down p of one family."""
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(steps, 1.0)
     return adjusted

@@ -156,7 +156,7 @@ def _rows_of_metric(frame: pd.DataFrame, metric: str, value: str, columns: Colum
     twice = rows.duplicated(run)
     if twice.any():
         arm, seed = rows.loc[twice, run].iloc[0]
-        raise AblationsError(f"the table of scores has more than one {metric!r} for variant {arm!r}, seed {seed!r}")
+        raise AblationsError(f"the table of scores has more than one {metric!r} for variant {arm!r}, seed {seed}")
     return rows
 
 
@@ -172,5 +172,5 @@ def _positions(
     seed_at = pd.Index(seeds).get_indexer(rows[columns.seed])
     if (seed_at < 0).any():
         seed = rows[columns.seed].iloc[int(np.argmin(seed_at))]
-        raise AblationsError(f"the table of scores has a seed that was not planned: {seed!r}")
+        raise AblationsError(f"the table of scores has a seed that was not planned: {seed}")
     return arm_at, seed_at
