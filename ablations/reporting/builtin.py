@@ -82,6 +82,7 @@ def _document(tree: Node, output: str, metadata: Mapping[str, str]) -> Document:
     resolved, numbers = resolve(tree, output)
     resolved["blocks"] = walk(resolved["blocks"], lambda node: _plain_code(node, output))
     resolved["blocks"] = walk(resolved["blocks"], lambda node: _table_widths(node, output))
+    resolved["blocks"] = walk(resolved["blocks"], _spanning_rows)
     return Document(resolved, numbers, title, words(meta.get("lang", {}).get("c", [])) or "en")
 
 
@@ -122,6 +123,20 @@ def _table_widths(node: Node, output: str) -> Node | None:
         specs = [[align, {"t": "ColWidth", "c": width / sum(shares)}] for (align, _), width in pairs_of]
     kept = [[key, value] for key, value in pairs if key != "tbl-colwidths"]
     return {"t": "Table", "c": [[identifier, classes, kept], rest[0], specs, *rest[2:]]}
+
+
+def _spanning_rows(node: Node) -> None:
+    """A row of which only the first cell says something, in bold, names a group: it spans the table."""
+    if node["t"] != "Table":
+        return
+    for _, _, _, rows in node["c"][4]:
+        for row in rows:
+            first, *others = row[1]
+            bold = [each["t"] for block in first[4] for each in block["c"]] == ["Strong"]
+            if bold and others and not any(cell[4] for cell in others):
+                first[3] = 1 + len(others)
+                row[0][1].append("group")
+                row[1] = [first]
 
 
 # -- HTML -----------------------------------------------------------------------------------------------------

@@ -78,12 +78,14 @@ class Context:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """The arms by group; an ablation without a group is one of its own."""
+        """The arms by group. An ablation without a group is one of its own; those come first, where no heading of
+        another group stands over them."""
         found: dict[tuple[str, str], list[Variant]] = {}
         for variant in self.variants[1:]:
             key = (variant.group, "" if variant.group else str(variant.ablation))
             found.setdefault(key, []).append(variant)
-        return tuple(Group(name, tuple(arms)) for (name, _), arms in found.items())
+        ordered = sorted(found.items(), key=lambda item: bool(item[0][0]))
+        return tuple(Group(name, tuple(arms)) for (name, _), arms in ordered)
 
     @cached_property
     def by_arm(self) -> Mapping[str, Comparison]:

@@ -17,28 +17,30 @@ class Column:
     Attributes:
         head: Its heading, Markdown.
         align: ``left``, ``right`` or ``center``.
-        weight: Its share of the width against the others'; 0 to take it from the longest cell.
     """
 
     head: str
     align: str = "left"
-    weight: float = 0.0
 
 
 _RULES = {"left": ":--", "right": "--:", "center": ":-:"}
 
 
-def table(
-    columns: Sequence[Column], rows: Iterable[Sequence[str]], *, label: str, caption: str, classes: str = ""
-) -> str:
+PORTRAIT, LANDSCAPE = 116.0, 172.0  # characters of a table's text across an A4 page
+PADDING = 2.5  # characters between two columns
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, label: str, caption: str) -> str:
     """A pipe table with a caption and a label, so that ``@tbl-…`` finds it.
 
+    Widths follow from the cells. A table whose longest words do not fit side by side on an upright page of the PDF
+    gets a landscape one.
+
     Args:
-        columns: Headings, alignments and widths.
+        columns: Headings and alignments.
         rows: Cells as Markdown, one line each; an empty list gives a table that says so.
         label: Without its ``tbl-``.
         caption: Markdown.
-        classes: Further classes of the block, e.g. ``.landscape``.
 
     Raises:
         ValueError: A row has not as many cells as there are columns.
@@ -47,7 +49,7 @@ def table(
     for row in body:
         if len(row) != len(columns):
             raise ValueError(f"table {label}: {len(row)} cells for {len(columns)} columns: {row}")
-    widths = _widths(columns, body)
+    widths, upright = _widths(columns, body)
     lines = [
         _line(column.head for column in columns),
         _line(_RULES[column.align] for column in columns),
@@ -55,7 +57,7 @@ def table(
         "",
         f': {caption} {{#tbl-{label} tbl-colwidths="[{",".join(map(str, widths))}]"}}',
     ]
-    return fenced("\n".join(lines), classes) if classes else "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" if upright else fenced("\n".join(lines), ".landscape")
 
 
 def figure(file: str, *, label: str, caption: str, alt: str) -> str:
@@ -92,25 +94,36 @@ def join(*blocks: str) -> str:
     return "\n\n".join(block.strip("\n") for block in blocks if block.strip()) + "\n"
 
 
-def visible_length(cell: str) -> int:
-    """Roughly how many characters a cell of Markdown shows."""
-    shown = re.sub(r"\]\{[^}]*\}", "", cell)
-    shown = re.sub(r"\]\([^)]*\)", "", shown)
-    return len(re.sub(r"[\\*`\[]|&#?\w+;", "", shown))
+def shown(cell: str) -> str:
+    """About what a cell of Markdown shows; code counts a fifth wider, as its font is."""
+    text = re.sub(r"\]\{[^}]*\}", "", cell)
+    text = re.sub(r"\]\([^)]*\)", "", text)
+    text = re.sub(r"`([^`]*)`", lambda found: found.group(1) + "x" * (len(found.group(1)) // 5), text)
+    text = re.sub(r"&#?\w+;", "x", text)
+    return re.sub(r"[\\*`\[]", "", text)
 
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Percentages in proportion to the longest cell, damped so that one long cell does not starve the others."""
-    weights = []
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> tuple[list[int], bool]:
+    """Percentages of the width, and whether the table fits an upright page.
+
+    Every column gets room for its longest word, then what is left in proportion to what its longest cell lacks.
+    """
+    least, wish = [], []
     for at, column in enumerate(columns):
-        longest = max(visible_length(row[at]) for row in rows)
-        words = max((visible_length(word) for word in column.head.split()), default=1)
-        weights.append(column.weight or 2 + min(max(longest, words), 24 + max(longest - 24, 0) ** 0.6))
-    total = sum(weights)
-    shares = [max(1, round(100 * weight / total)) for weight in weights]
+        cells = [shown(row[at]) for row in rows if any(row[1:])]
+        words = [len(word) for cell in cells for word in cell.split(" ")]
+        heads = [1.1 * len(word) for word in shown(column.head).split(" ")]
+        least.append(max([1, *words, *heads]) + PADDING)
+        wish.append(max([least[-1], *(min(len(cell), 60) + PADDING for cell in cells)]))
+    page = PORTRAIT if sum(least) <= PORTRAIT else LANDSCAPE
+    room = max(page - sum(least), 0.0)
+    lacking = sum(wish) - sum(least)
+    part = min(1.0, room / lacking) if lacking else 0.0
+    taken = [low + part * (high - low) for low, high in zip(least, wish, strict=True)]
+    shares = [max(1, round(100 * each / sum(taken))) for each in taken]
     shares[shares.index(max(shares))] += 100 - sum(shares)
-    return shares
+    return shares, page == PORTRAIT

@@ -24,7 +24,7 @@ def forest_plot(ctx: Context, folder: Path) -> str:
     shown = [each for each in ctx.comparisons if defined(each.difference)]
     if not shown:
         return "No arm shares a completed seed with the baseline: there is no difference to draw."
-    groups = [(group.title, [ctx.by_arm[arm.name] for arm in group.variants]) for group in ctx.groups]
+    groups = [(group.name, [ctx.by_arm[arm.name] for arm in group.variants]) for group in ctx.groups]
     parts = forest.pages(forest.rows_of(groups))
     decimals, smallest = table_decimals(ctx), ctx.study.smallest_effect
     limits = forest.limits_of(ctx.comparisons, smallest)
@@ -69,9 +69,14 @@ def factors(ctx: Context, folder: Path) -> str:
         said = bullets(worded(ctx, ctx.concluded[arm.name]) for arm in group.variants)
         if not any(ctx.ids[arm.name] for arm in group.variants):
             said = "No run of this group has a result yet."
-        heading = f"## {escape(group.title)} {{#sec-factor-{at + 1}}}"
+        heading = f"## {escape(capitalised(group.title))} {{#sec-factor-{at + 1}}}"
         blocks.append(join(heading, asked, said, *_curves(ctx, group, at + 1, folder)))
     return join(*blocks) if blocks else "The study has no arms beside its baseline."
+
+
+def capitalised(text: str) -> str:
+    """The text with a capital first letter, the others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def _question(ctx: Context, arm: Variant) -> str:
@@ -90,7 +95,7 @@ def _curves(ctx: Context, group: Group, number: int, folder: Path) -> list[str]:
         label = f"curves-{number}" if at == 0 else f"curves-{number}-{at + 1}"
         style.save(curves.draw(panels, names), folder / f"{label}.svg")
         caption = (
-            f"{escape(group.title.capitalize())}: learning curves against the baseline (dashed, black). Mean over completed "
+            f"{escape(capitalised(group.title))}: learning curves against the baseline (dashed, black). Mean over completed "
             "seeds with its pointwise 95 % t band; faint: single seeds; ×: a run that broke off."
         )
         alt = curves.alt_text(panels)
@@ -100,7 +105,7 @@ def _curves(ctx: Context, group: Group, number: int, folder: Path) -> list[str]:
 
 def _panels(ctx: Context, names: Sequence[str]) -> list[tuple[str, list[Series]]]:
     statuses = dict(zip(ctx.runs["run_id"], ctx.runs["status"], strict=True))
-    wanted = [(name, name.replace("_", " ")) for name in (validation_metric(ctx), "train_loss") if name]
+    wanted = [(name, tables.words_of(name)) for name in (validation_metric(ctx), "train_loss") if name]
     panels = []
     for metric, title in wanted:
         found = [

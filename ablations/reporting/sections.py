@@ -112,7 +112,7 @@ def _not_assessed(ctx: Context, found: Sequence[Conclusion]) -> list[str]:
 def worded(ctx: Context, conclusion: Conclusion) -> str:
     """A conclusion as Markdown: its arm in bold, its figures unbreakable and leading to their runs."""
     mark = "\x01"
-    text = sentence(conclusion, label=mark, unit=ctx.study.unit, metric=ctx.study.metric.replace("_", " "))
+    text = sentence(conclusion, label=mark, unit=ctx.study.unit, metric=tables.words_of(ctx.study.metric))
     safe = escape(text.replace(mark, "ARM", 1)) if mark in text else escape(text)
     for pattern, replacement in _TIES:
         safe = pattern.sub(replacement, safe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -47,10 +48,10 @@ def group_row(title: str, columns: int) -> list[str]:
 def variants_table(ctx: Context) -> str:
     """The study as declared: every variant, what it changes, asks and expects."""
     columns = [
-        Column("Arm", weight=20),
-        Column("Change from the baseline", weight=30),
-        Column("Question", weight=36),
-        Column("Expected", weight=12),
+        Column("Arm"),
+        Column("Change from the baseline"),
+        Column("Question"),
+        Column("Expected"),
     ]
     declared = {each.name: each for each in ctx.study.ablations}
     rows = [[code(ctx.baseline.name), "the parameters of @tbl-parameters", DASH, DASH]]
@@ -83,15 +84,15 @@ def main_table(ctx: Context) -> str:
     """Every arm against the baseline on the primary metric, with verdict and cost."""
     metric = escape(metric_name(ctx))
     columns = [
-        Column("Arm", weight=25),
-        Column("n", "right", weight=6),
-        Column(f"{metric}, mean ± sd", "right", weight=16),
-        Column("Difference", "right", weight=11),
-        Column("95 % interval", "right", weight=20),
-        Column("p, adjusted", "right", weight=9),
-        Column("Verdict", weight=23),
-        Column("Parameters", "right", weight=11),
-        Column("Training time", "right", weight=11),
+        Column("Arm"),
+        Column("n", "right"),
+        Column(f"{metric}, mean ± sd", "right"),
+        Column("Difference", "right"),
+        Column("95 % interval", "right"),
+        Column("p, adjusted", "right"),
+        Column("Verdict"),
+        Column("Parameters", "right"),
+        Column("Training time", "right"),
     ]
     decimals = table_decimals(ctx)
     rows = [_baseline_row(ctx, decimals)]
@@ -105,7 +106,7 @@ def main_table(ctx: Context) -> str:
         "n: runs with a result of those planned. Difference: arm minus baseline, mean over shared seeds, with its 95 % "
         f"paired-t interval. p: {_correction(ctx)}. Parameters and training time: means over runs."
     )
-    return table(columns, rows, label="main", caption=caption, classes=".landscape")
+    return table(columns, rows, label="main", caption=caption)
 
 
 def _correction(ctx: Context) -> str:
@@ -182,7 +183,16 @@ def references(ctx: Context) -> list[tuple[str, str, float]]:
 def metric_name(ctx: Context) -> str:
     """The primary metric for readers, with its unit."""
     unit = f" ({ctx.study.unit})" if ctx.study.unit else ""
-    return ctx.study.metric.replace("_", " ") + unit
+    return words_of(ctx.study.metric) + unit
+
+
+def words_of(metric: str) -> str:
+    """A metric's name in words.
+
+    >>> words_of("test_f1")
+    'test F1'
+    """
+    return re.sub(r"\bf(\d)\b", r"F\1", metric.replace("_", " "))
 
 
 def secondary_table(ctx: Context) -> str:
@@ -192,8 +202,8 @@ def secondary_table(ctx: Context) -> str:
     names = sorted(names, key=lambda name: (not name.startswith("test_"), names.index(name)))[:7]
     if not names:
         return ""
-    columns = [Column("Arm", weight=22)]
-    columns += [Column(escape(name.replace("_", " ")), "right", weight=15) for name in names]
+    columns = [Column("Arm")]
+    columns += [Column(escape(words_of(name)), "right") for name in names]
     decimals = {name: _decimals_of(ctx, name) for name in names}
     rows = []
     for variant in ctx.variants:
@@ -203,7 +213,7 @@ def secondary_table(ctx: Context) -> str:
             cells.append(evidence(spread(mean(values), deviation(values), decimals[name]), ctx.ids[variant.name]))
         rows.append([code(variant.name), *cells])
     caption = "The other scores, mean ± sd over runs. Exploratory: no verdict rests on them."
-    return table(columns, rows, label="scores", caption=caption, classes=".landscape" if len(names) > 4 else "")
+    return table(columns, rows, label="scores", caption=caption)
 
 
 def _decimals_of(ctx: Context, metric: str) -> int:
@@ -213,7 +223,7 @@ def _decimals_of(ctx: Context, metric: str) -> int:
 
 def parameters_table(ctx: Context) -> str:
     """Every parameter of the baseline, with its meaning."""
-    columns = [Column("Parameter", weight=28), Column("Value", weight=18), Column("Meaning", weight=54)]
+    columns = [Column("Parameter"), Column("Value"), Column("Meaning")]
     rows, section = [], ""
     for key, tunable in ctx.study.schema.tunables.items():
         if key.rpartition(".")[0] != section:
@@ -244,13 +254,13 @@ def shown_value(value: Any) -> str:
 def ledger_table(ctx: Context) -> str:
     """Every planned run and what became of it."""
     columns = [
-        Column("Run", weight=19),
-        Column("Arm", weight=20),
-        Column("Seed", "right", weight=6),
-        Column("Status", weight=12),
-        Column(escape(metric_name(ctx)), "right", weight=10),
-        Column("Time", "right", weight=10),
-        Column("Cause, remarks", weight=23),
+        Column("Run"),
+        Column("Arm"),
+        Column("Seed", "right"),
+        Column("Status"),
+        Column(escape(metric_name(ctx)), "right"),
+        Column("Time", "right"),
+        Column("Cause, remarks"),
     ]
     order = {variant.name: at for at, variant in enumerate(ctx.variants)}
     decimals = min(table_decimals(ctx) + 1, 5)
@@ -302,11 +312,11 @@ def attempts_table(ctx: Context) -> str:
     if not found:
         return ""
     columns = [
-        Column("Run", weight=19),
-        Column("Arm, as it was called", weight=22),
-        Column("Seed", "right", weight=6),
-        Column("Status", weight=12),
-        Column("Why it is left out, and its cause of failure", weight=41),
+        Column("Run"),
+        Column("Arm, as it was called"),
+        Column("Seed", "right"),
+        Column("Status"),
+        Column("Why it is left out, and its cause of failure"),
     ]
     rows = []
     for why, record in found:
@@ -326,14 +336,14 @@ def data_table(ctx: Context) -> str:
     if not found:
         return ""
     columns = [
-        Column("Data of", weight=26),
-        Column("Corpus", weight=16),
-        Column("Functions: train", "right", weight=11),
-        Column("validation", "right", weight=11),
-        Column("test", "right", weight=9),
-        Column("Inputs cut: train", "right", weight=11),
-        Column("test", "right", weight=8),
-        Column("Fingerprint", weight=12),
+        Column("Data of"),
+        Column("Corpus"),
+        Column("Functions: train", "right"),
+        Column("validation", "right"),
+        Column("test", "right"),
+        Column("Inputs cut: train", "right"),
+        Column("test", "right"),
+        Column("Fingerprint"),
     ]
     rows = []
     for names, facts in found:
@@ -381,7 +391,7 @@ def provenance_table(ctx: Context) -> str:
         ["Device", _values(_device(each) for each in environment)],
         ["Packages", _values(_versions(each, packages) for each in environment)],
     ]
-    columns = [Column("What", weight=22), Column("Value (number of runs where they differ)", weight=78)]
+    columns = [Column("What"), Column("Value (number of runs where they differ)")]
     return table(columns, rows, label="provenance", caption="What the runs ran on.")
 
 

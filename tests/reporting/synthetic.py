@@ -106,7 +106,7 @@ def write_results(
 
 def _score(variant: str, seed: int, effects: Mapping[str, float]) -> float:
     """Seeds move all arms together; each arm adds its effect and a noise of its own."""
-    shared = 0.2 + 0.012 * math.sin(3.1 * seed)
+    shared = 0.2 + 0.012 * math.sin(2.3 * seed)
     own = NOISE.get(variant, 0.006) * math.cos(7.3 * seed + sum(map(ord, variant)))
     return round(shared + effects.get(variant, 0.0) + (own if variant != "baseline" else 0.0), 6)
 

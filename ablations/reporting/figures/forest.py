@@ -31,10 +31,10 @@ class Row:
 
 
 def rows_of(groups: Sequence[tuple[str, Sequence[Comparison]]]) -> list[Row]:
-    """Headings and arms in the order of the study; a heading that says nothing new is left out."""
+    """Headings and arms in order; arms without a group have an empty title and no heading."""
     rows = []
     for title, comparisons in groups:
-        if len(comparisons) > 1 or (comparisons and plain(title) != plain(comparisons[0].arm)):
+        if title:
             rows.append(Row(title))
         rows += [Row(each.arm, each) for each in comparisons]
     return rows
@@ -95,8 +95,7 @@ def _rows(axes: Axes, rows: Sequence[Row], names: Sequence[str], texts: Sequence
         y = top + height / 2
         top += height
         heading = row.comparison is None
-        indent = -0.0 if heading else 0.0
-        axes.annotate(name, (indent, y + (0.03 if heading else 0)), xycoords=across, xytext=(-6, 0),
+        axes.annotate(name, (0, y + (0.03 if heading else 0)), xycoords=across, xytext=(-6, 0),
                       textcoords="offset points", ha="right", va="center",
                       weight="bold" if heading else "normal", color=style.INK, annotation_clip=False)  # fmt: skip
         if row.comparison is None:
@@ -114,7 +113,7 @@ def _arm(axes: Axes, comparison: Comparison, y: float) -> None:
     look, (low, high) = look_of(comparison), axes.get_xlim()
     colour = PALETTE[look.colour]
     seeds = [each for each in comparison.differences if low <= each <= high]
-    axes.plot(seeds, [y + 0.065] * len(seeds), ".", color=style.QUIET, ms=3.2, mew=0, alpha=0.8, zorder=2)
+    axes.plot(seeds, [y + 0.065] * len(seeds), ".", color=style.QUIET, ms=3.8, mew=0, alpha=0.75, zorder=2)
     if defined(comparison.ci_low) and defined(comparison.ci_high):
         start, end = max(comparison.ci_low or 0, low), min(comparison.ci_high or 0, high)
         if start < end:
