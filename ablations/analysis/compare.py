@@ -19,7 +19,7 @@ from ablations.analysis.power import further_seeds, upper_sd
 from ablations.analysis.results import Comparison, Direction, Seed
 from ablations.analysis.signflip import sign_flip
 from ablations.analysis.table import DIVERGED, LOST, OK, Columns, RunTable, read_table
-from ablations.analysis.verdict import LEAST_SEEDS, decide, raise_flags
+from ablations.analysis.verdict import LEAST_SEEDS, STANDARD_SEEDS, decide, raise_flags
 from ablations.errors import AblationsError, one_of
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Rules:
         correction: "holm" or "none", over a family.
         equivalence_correction: The same for claims of equivalence.
         min_seeds: Least number of pairs to assess.
+        standard_seeds: Number of pairs below which a verdict is tentative.
         power: Power at which further seeds are counted.
         looks: Declared number of looks at the data; alpha is divided by it.
         look: Which look this is; beyond ``looks``, p is flagged as optimistic.
@@ -54,6 +55,7 @@ class Rules:
     correction: str = "holm"
     equivalence_correction: str = "none"
     min_seeds: int = LEAST_SEEDS
+    standard_seeds: int = STANDARD_SEEDS
     power: float = 0.8
     looks: int = 1
     look: int = 1
@@ -101,7 +103,7 @@ def compare(  # noqa: PLR0913 - a study makes these choices, one by one
         columns: The names of the table's columns, if they are others.
         **rules: The fields of ``Rules``: direction, alpha, smallest_effect, provisional, failure_value, correction,
             equivalence_correction,
-            min_seeds, power, looks, look.
+            min_seeds, standard_seeds, power, looks, look.
 
     Returns:
         One comparison per arm, in the order planned.
@@ -136,11 +138,10 @@ def compare_study(scores: pd.DataFrame, study: Study, *, metric: str | None = No
     """
     planned = {"baseline": study.seeds} | {level.name: study.seeds for a in study.ablations for level in a.levels}
     family = {level.name: ablation.family for ablation in study.ablations for level in ablation.levels}
-    declared: dict[str, Any] = {
-        name: getattr(study, name) for name in ("alpha", "correction", "min_seeds", "power", "looks")
-    }
+    names = ["alpha", "correction", "equivalence_correction", "min_seeds", "standard_seeds", "power", "looks"]
     if metric is None or metric == study.metric:
-        declared |= {name: getattr(study, name) for name in ("direction", "smallest_effect", "failure_value")}
+        names += ["direction", "smallest_effect", "failure_value"]
+    declared = {name: getattr(study, name) for name in names}
     chosen = metric or study.metric
     return compare(scores, baseline="baseline", metric=chosen, planned=planned, family=family, **(declared | rules))
 
@@ -198,7 +199,12 @@ def compare_table(
 
 def _with_flags(comparison: Comparison, rules: Rules) -> Comparison:
     """Adds what the verdict has to say about itself."""
-    flags = raise_flags(comparison, provisional=rules.provisional, extra_look=rules.look > rules.looks)
+    flags = raise_flags(
+        comparison,
+        provisional=rules.provisional,
+        extra_look=rules.look > rules.looks,
+        standard_seeds=rules.standard_seeds,
+    )
     return replace(comparison, flags=flags)
 
 

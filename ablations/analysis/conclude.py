@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ablations.analysis.results import Comparison, Conclusion, Expectation, Outcome
 
@@ -48,7 +48,7 @@ def conclude(
 def conclude_study(comparisons: Iterable[Comparison], study: Study) -> list[Conclusion]:
     """Draws the conclusions of a study, with the expectations its file declares."""
     expectations = {level.name: ablation.expect for ablation in study.ablations for level in ablation.levels}
-    return conclude(comparisons, expectations=expectations)
+    return conclude(comparisons, expectations=cast("dict[str, Expectation | None]", expectations))
 
 
 def judge(expected: Expectation, comparison: Comparison) -> Outcome:

@@ -29,7 +29,7 @@ VERDICTS: dict[str, str] = {
 FLAGS: dict[str, str] = {
     "material": "the whole 95 % interval lies beyond the smallest effect of interest",
     "suggestive": "significant alone, not after the correction for the family",
-    "tentative": "3 or 4 seeds only",
+    "tentative": "fewer seeds than is standard (5): 3 or 4",
     "depends_on_normality": "the exact sign-flip test does not agree with the t-test",
     "pooled_disagrees": "the pooled-variance analysis does not agree",
     "provisional_effect": "the smallest effect of interest was derived from the data",

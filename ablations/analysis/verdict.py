@@ -6,6 +6,7 @@ from ablations.analysis.results import FLAGS, Comparison
 from ablations.analysis.signflip import least_seeds
 
 LEAST_SEEDS = 3  # a paired t-test on two pairs has a quantile of 12.7
+STANDARD_SEEDS = 5  # 3 or 4 find only effects of several standard deviations
 
 
 def decide(comparison: Comparison, *, min_seeds: int = LEAST_SEEDS) -> str:
@@ -44,7 +45,9 @@ def _rounding(c: Comparison) -> float:
     return 1e-12 * max(abs(c.arm_mean or 0.0), abs(c.baseline_mean or 0.0))
 
 
-def raise_flags(comparison: Comparison, *, provisional: bool = False, extra_look: bool = False) -> tuple[str, ...]:
+def raise_flags(
+    comparison: Comparison, *, provisional: bool = False, extra_look: bool = False, standard_seeds: int = STANDARD_SEEDS
+) -> tuple[str, ...]:
     """The flags of a comparison that has its verdict, in the order of FLAGS."""
     c = comparison
     tested = (
@@ -53,7 +56,7 @@ def raise_flags(comparison: Comparison, *, provisional: bool = False, extra_look
     raised = {
         "material": c.verdict in ("helps", "hurts") and is_material(c),
         "suggestive": tested and not _at_most(c.p_adjusted, c.alpha) and _at_most(c.p, c.alpha),
-        "tentative": c.verdict != "not_assessed" and max(c.n, c.itt_n) in (3, 4),
+        "tentative": c.verdict != "not_assessed" and max(c.n, c.itt_n) < standard_seeds,
         "depends_on_normality": tested
         and c.p_signflip_adjusted is not None
         and c.n >= least_seeds(c.family_size, c.alpha)
