@@ -62,7 +62,7 @@ def verdict_words(conclusion: Conclusion) -> str:
 def expectation(conclusion: Conclusion) -> str:
     """What became of a declared expectation, or that nothing was declared."""
     if conclusion.expected is None:
-        return "Exploratory: nothing was declared about this arm before the runs."
+        return "Exploratory: no expectation was declared."
     declared = {"better": "better than", "worse": "worse than", "same": "the same as"}[conclusion.expected]
     return f"Expected {declared} the baseline: {conclusion.expectation}."
 
@@ -202,8 +202,9 @@ def _equivalent(w: _Words) -> str:
 
 def _inconclusive(w: _Words) -> str:
     c = w.c
+    start = f"Tentatively, {w.arm}" if w.tentatively else w.arm
     return (
-        f"{w.arm} has {w.tentatively}no detectable effect on {w.metric}: the difference is {w.signed(c.difference)} "
+        f"{start} has no detectable effect on {w.metric}: the difference is {w.signed(c.difference)} "
         f"({w.interval}; paired t-test, {w.seeds}, {w.corrected(c.p_adjusted)}). {_ruled_out(w)}"
     )
 
