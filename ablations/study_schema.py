@@ -1,4 +1,4 @@
-"""The JSON Schema of ``study.yaml``, for editors: the file's keys, and the experiment's parameters where they may stand.
+"""The JSON Schema of ``study.yaml``, for editors: its keys, and the experiment's parameters wherever they may stand.
 
 ``python -m ablations.study_schema > study.schema.json`` writes it.
 """

@@ -25,7 +25,7 @@ _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": 
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]{1,40}|[0-9]{1,40}(\.[0-9]{0,40})?)([eE][-+]?[0-9]{1,5})?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_YES_NO = re.compile(r"yes|no|on|off|y|n", re.IGNORECASE)
+_YES_NO = re.compile(r"yes|no|on|off", re.IGNORECASE)
 _ODD_WHOLE = re.compile(r"[-+]?(0[0-9_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+|[1-9][0-9]*(_[0-9]+)+)")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?")
 _SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9]*)?")
@@ -94,7 +94,7 @@ def plain_value(text: str) -> tuple[Any, str | None]:
 
 def _trap(text: str) -> str | None:
     if _YES_NO.fullmatch(text):
-        meant = "true" if text.lower() in {"yes", "on", "y"} else "false"
+        meant = "true" if text.lower() in {"yes", "on"} else "false"
         return _ambiguous(text, meant, meant)
     if _DATE.fullmatch(text):
         return f'unquoted {text} is a date to some YAML readers: write "{text}" in quotes'
@@ -134,7 +134,7 @@ def read_yaml(text: str) -> Document:
     builder = _Builder()
     document = builder.document
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
-        message = f"expected a file of at most {MAX_BYTES // 1024} KiB, found {len(text) // 1024} KiB"
+        message = f"expected a file of at most {MAX_BYTES // 1024} KiB, found more"
         return _unreadable(document, 0, message)
     try:
         with warnings.catch_warnings():
@@ -189,6 +189,7 @@ class _Frame:
     nodes_before: int
     line: int
     key: str | None = None
+    dropped: bool = False
     height: int = 1
 
 
@@ -273,10 +274,11 @@ class _Builder:
     def _scalar(self, event: Any, line: int) -> None:
         self._count(line, 1, 0)
         plain = event.style in {None, ""} and event.ctag is None
-        value, trap = plain_value(event.value) if plain else (event.value, None)
+        text = event.value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # joins JSON's escaped halves
+        value, trap = plain_value(text) if plain else (text, None)
         path = self._place()
         if self.stack and isinstance(self.stack[-1].data, dict) and self.stack[-1].key is None:
-            self._name(event.value, value, trap, line)
+            self._name(text, value, trap, line, plain)
             return
         self._tag(event, line, path)
         if trap:
@@ -286,11 +288,12 @@ class _Builder:
             self.anchors[event.anchor] = (value, 1, 0)
         self._put(value, line)
 
-    def _name(self, text: str, value: Any, trap: str | None, line: int) -> None:
+    def _name(self, text: str, value: Any, trap: str | None, line: int, plain: bool) -> None:
         """Takes a scalar in the place of a key."""
         top = self.stack[-1]
         path = (*top.path, text)
-        if text == "<<":
+        top.dropped = text == "<<" and plain
+        if top.dropped:
             self._say(line, path, "merge keys (<<) are not supported: write the entries out, or use extends")
         elif trap or not isinstance(value, str):
             kind = "null" if value is None else "true or false" if isinstance(value, bool) else "a number"
@@ -315,11 +318,11 @@ class _Builder:
             top.data.append(value)
         elif top.key is None:
             self._say(line, top.path, "expected a name, found a list, entries or an alias in the place of one")
-            top.key = "?"
+            top.key, top.dropped = "?", True
         else:
-            if top.key not in top.data and top.key not in {"<<", "?"}:
+            if top.key not in top.data and not top.dropped:
                 top.data[top.key] = value
-            top.key = None
+            top.key, top.dropped = None, False
 
 
 def _copied(data: Any) -> Any:

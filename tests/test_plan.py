@@ -1,0 +1,130 @@
+"""From a study to its runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.plan import ASSUMED_FLOPS_PER_S, RunKey, config_hash, expand, forecast, run_keys, seed_for
+from ablations.study import Study, load_study
+
+CONFIGS = st.dictionaries(
+    st.text(max_size=8), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.none()
+)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "study: a\nseeds: [3, 1]\nablations:\n  layers: {group: size, sweep: {decoder.layers: [4, 6]}}\n",
+        encoding="utf-8",
+    )
+    return load_study(path)
+
+
+def test_the_baseline_comes_first_and_each_level_is_a_variant(study):
+    baseline, four, six = expand(study)
+    assert (baseline.name, baseline.ablation, dict(baseline.changes), baseline.label) == (
+        "baseline", None, {}, "no change",
+    )  # fmt: skip
+    assert (four.name, four.ablation, four.group, four.label) == (
+        "layers=4", "layers", "size", "decoder.layers 2 → 4",
+    )  # fmt: skip
+    assert dict(six.config) == {**baseline.config, "decoder.layers": 6}
+    assert len({baseline.config_hash, four.config_hash, six.config_hash}) == 3
+
+
+def test_all_arms_of_a_seed_come_before_the_next_seed(study):
+    assert [(key.variant, key.seed) for key in run_keys(study)] == [
+        ("baseline", 3), ("layers=4", 3), ("layers=6", 3), ("baseline", 1), ("layers=4", 1), ("layers=6", 1),
+    ]  # fmt: skip
+
+
+def test_a_run_is_named_by_its_config_and_seed():
+    assert RunKey("x", 3, "0123456789abcdef").run_id == "0123456789ab-s3"
+
+
+def test_the_hash_of_a_config_is_that_of_its_canonical_json():
+    # printf '{"config":{"a.b":1.0,"c":null},"experiment":"m:ex"}' | sha256sum
+    expected = "529a7f4a575614703362b6f38b6ecc690c95669174a814e2eb9dba66dea8728f"
+    assert config_hash("m:ex", {"c": None, "a.b": 1.0}) == expected
+
+
+@given(CONFIGS)
+def test_the_order_of_keys_does_not_change_the_hash(config):
+    assert config_hash("m:ex", config) == config_hash("m:ex", dict(reversed(config.items())))
+
+
+@given(CONFIGS, CONFIGS)
+def test_only_equal_configs_have_equal_hashes(one, other):
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (config_hash("m:ex", one) == config_hash("m:ex", other)) == same
+
+
+def test_the_seed_of_a_part_is_the_same_in_every_version_and_process():
+    # printf initialisation:0 | sha256sum, its first 8 bytes, without the last bit
+    assert seed_for("initialisation", 0) == 0x645C9FD093E3E90B >> 1
+
+
+@given(st.text(max_size=20), st.integers(0, 2**31 - 1))
+def test_part_seeds_have_63_bits_and_differ_between_parts_and_seeds(part, seed):
+    value = seed_for(part, seed)
+    assert 0 <= value < 2**63
+    assert value == seed_for(part, seed) != seed_for(part, seed + 1)
+    assert value != seed_for(part + "x", seed)
+
+
+def test_finished_runs_tell_the_time_of_their_variant(study):
+    variants = expand(study)
+    history = [{"config_hash": v.config_hash, "flops": None, "seconds": s} for v in variants for s in (10.0, 20.0)]
+    told = forecast(variants, study.seeds, history)
+    assert dict(told.seconds) == {"baseline": 15.0, "layers=4": 15.0, "layers=6": 15.0}
+    assert (told.total, told.runs, told.source) == (90.0, 6, "from 6 finished runs")  # 3 variants x 2 seeds x 15 s
+
+
+def test_other_finished_runs_tell_the_rate_at_which_flops_are_done(study):
+    variants = expand(study)
+    history = [{"config_hash": variants[0].config_hash, "flops": 100.0, "seconds": 10.0}]
+    told = forecast(variants, [0], history, flops=lambda config: 50.0 * config["decoder.layers"])
+    assert dict(told.seconds) == {"baseline": 10.0, "layers=4": 20.0, "layers=6": 30.0}  # at 10 FLOP/s
+    assert told.source == "from 1 finished run; variants without one: counted FLOPs at their rate"
+
+
+def test_without_finished_runs_the_rate_is_assumed_and_said_to_be(study):
+    told = forecast(expand(study), [0], flops=lambda config: 60 * ASSUMED_FLOPS_PER_S)
+    assert told.total == 180.0
+    assert told.source == "rough: counted FLOPs at an assumed 20 GFLOP/s a worker"
+
+
+def test_where_nothing_is_known_nothing_is_forecast(study):
+    told = forecast(expand(study), [0])
+    assert (told.total, set(told.seconds.values())) == (None, {None})
+    assert told.source == "unknown until a run has finished"
+
+
+def test_what_is_done_takes_no_more_time(study):
+    variants = expand(study)
+    done = {RunKey("baseline", 0, variants[0].config_hash).run_id}
+    told = forecast(variants, [0], flops=lambda config: ASSUMED_FLOPS_PER_S, done=done)
+    assert (told.runs, told.total) == (2, 2.0)
+
+
+def test_workers_share_the_runs_and_the_last_one_ends_the_study(study):
+    variants = expand(study)
+    history = [
+        {"config_hash": variant.config_hash, "flops": None, "seconds": seconds}
+        for variant, seconds in zip(variants, (10.0, 30.0, 10.0), strict=True)
+    ]
+    assert forecast(variants, [0], history, workers=2).total == 30.0  # one does 30, the other 10 and 10
+    assert forecast(variants, [0], history, workers=9).total == 30.0
+
+
+def test_runs_without_a_time_are_no_history(study):
+    variants = expand(study)
+    history = [{"config_hash": variants[0].config_hash, "flops": float("nan"), "seconds": float("nan")}]
+    assert forecast(variants, [0], history).seconds["baseline"] is None
