@@ -315,9 +315,12 @@ class Resolver:
         whole = self._refer(ablation.change["leave_one_out"], path)
         if whole is None:
             return []
-        if len(whole.parts) < 2:
+        if not whole.parts or len(whole.parts) + bool(whole.own) < 3:
             if whole.sound:
-                self.say(path, f"expected a combination of two parts or more, found {whole.name}")
+                found = (
+                    f"{whole.name}, which has {len(whole.parts)}" if whole.parts else f"{whole.name}, which has none"
+                )
+                self.say(path, f"expected a combination of three parts or more, or of two and a set, found {found}")
             return []
         return [
             Draft(

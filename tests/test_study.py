@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -247,6 +248,14 @@ def test_the_repositorys_study_is_the_reference_study_for_both_profiles():
     assert gpu.baseline["training.batch_samples"] == 128
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_the_examples_of_the_reference_are_studies(number):
+    example = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "study-file.md").read_text(encoding="utf-8"), re.S)[
+        number
+    ]
+    assert len(variants(example if "study:" in example else f"study: a\n{example}")) > 2
+
+
 # What is said about wrong files
 
 ONE = "study: a\nablations:\n"
@@ -442,12 +451,15 @@ WRONG = {
     "combinations of nothing, of the same, of what conflicts": (
         ONE + "  x: {set: {decoder.layers: 4}}\n  y: {set: {decoder.layers: 6}}\n  a: {combine: []}\n"
         "  b: {combine: [x, y], set: {decoder.heads: 8}}\n  c: {combine: [x, x], set: {decoder.heads: 2}}\n"
-        "  d: {leave_one_out: x}\n",
+        "  d: {leave_one_out: x}\n  e: {combine: [x, z]}\n  f: {leave_one_out: e}\n  z: {set: {decoder.heads: 8}}\n",
         [
             "5 ablations.a.combine: expected the names of ablations to combine, found an empty list",
             "6 ablations.b.combine[1]: x and y both set decoder.layers (4 and 6): drop one, or settle it under set",
             "7 ablations.c.combine[1]: x is combined twice: keep one",
-            "8 ablations.d.leave_one_out: expected a combination of two parts or more, found x",
+            "8 ablations.d.leave_one_out: expected a combination of three parts or more, or of two and a set, "
+            "found x, which has none",
+            "10 ablations.f.leave_one_out: expected a combination of three parts or more, or of two and a set, "
+            "found e, which has 2",
         ],
     ),
     "the same config twice": (
