@@ -52,16 +52,22 @@ def load(file: Path, say: Say) -> tuple[Arrays, dict[str, Any]] | None:
     try:
         with np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        meta = json.loads(arrays.pop(_META).tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        listed = json.loads(arrays.pop(_META).tobytes())
+        if listed["arrays"] != _shapes(arrays):  # the list of members has no checksum
+            raise ValueError("arrays are missing")
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
         say(f"cached file {file.name} is damaged ({error}): building it again")
         return None
-    return arrays, meta
+    return arrays, listed["meta"]
+
+
+def _shapes(arrays: Arrays) -> dict[str, list[object]]:
+    return {name: [array.dtype.str, *array.shape] for name, array in sorted(arrays.items())}
 
 
 def save(file: Path, arrays: Arrays, meta: Mapping[str, Any]) -> None:
     """Writes arrays and JSON facts so that a reader sees the whole file or none."""
-    text = np.frombuffer(json.dumps(meta).encode("utf-8"), dtype=np.uint8)
+    text = np.frombuffer(json.dumps({"arrays": _shapes(arrays), "meta": meta}).encode("utf-8"), dtype=np.uint8)
     with atomic(file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **{_META: text, **arrays})
         stream.flush()
@@ -97,9 +103,9 @@ def locked(file: Path, say: Say) -> Iterator[None]:
 
 def pack(texts: list[str]) -> NDArray[np.uint8]:
     """Texts without NUL as one array of bytes."""
-    return np.frombuffer("\0".join(texts).encode("utf-8", "surrogateescape"), dtype=np.uint8)
+    return np.frombuffer("\0".join(texts).encode("utf-8"), dtype=np.uint8)
 
 
 def unpack(packed: NDArray[np.uint8], count: int) -> list[str]:
     """The inverse of :func:`pack`; ``count`` tells no text from one empty text."""
-    return packed.tobytes().decode("utf-8", "surrogateescape").split("\0") if count else []
+    return packed.tobytes().decode("utf-8").split("\0") if count else []

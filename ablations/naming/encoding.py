@@ -238,9 +238,11 @@ def pretrained(name: str) -> TokenizerCodec:
     Raises:
         DataError: There is none of that name, or it lacks a token that the task needs.
     """
+    local = Path(name).is_dir()
+    if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):  # no hub name looks like that
+        raise DataError(f"encoder.pretrained: there is no folder {name}")
     from transformers import AutoTokenizer
 
-    local = Path(name).is_dir()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
     except Exception as error:  # a dozen kinds, by file format and hub

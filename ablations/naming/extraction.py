@@ -101,11 +101,17 @@ def extract_all(sources: Sequence[Source], language: str, say: caching.Say, work
         workers: Processes; by default as many as this process may use cores, and none for little work.
     """
     size = sum(source.size for source in sources)
-    workers = workers if workers is not None else len(os.sched_getaffinity(0)) if size > ALONE_BYTES else 1
+    if workers is None:
+        workers = _cores() if size > ALONE_BYTES else 1
     if workers == 1:
         return _extract_chunk([(file, _order(source)) for file, source in enumerate(sources)], language)
     chunks = _chunks(sources)
     return _joined(_Workers(language, min(workers, len(chunks)), say, len(sources)).run(sources, chunks))
+
+
+def _cores() -> int:
+    """Cores that this process may use; all of the machine's where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chunks(sources: Sequence[Source]) -> list[list[int]]:

@@ -164,6 +164,8 @@ def _unwanted(row: _Row, target: str, data: Data) -> str:
         return "empty body"
     if row.flags & OVERRIDE and not data.overrides:
         return "override"
+    if row.name.startswith("__") and row.name.endswith("__") and not data.special_methods:
+        return "special method"
     return ""
 
 

@@ -103,6 +103,12 @@ def file_sources(files: Iterable[tuple[str, str, str | None, str]]) -> tuple[lis
             status = os.stat(path)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}") from error
+        name, group = _printable(name), _printable(group)
         sources.append(Source(name, group, path, split=split, size=status.st_size))
         state.append([name, split, status.st_size, status.st_mtime_ns])
     return sources, state
+
+
+def _printable(name: str) -> str:
+    """The name of a file, which on Linux may be any bytes, as text that every record can hold."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,121 @@
+import pytest
+
+from ablations.errors import DataError
+from ablations.naming.config import Data
+from ablations.naming.corpora import Corpus
+from ablations.naming.extraction import Source, extract_all
+from ablations.naming.samples import MASK, make_samples
+
+
+def samples_of(train="def t(): return 0", validation="def v(): return 1", test="def w(): return 2", **options):
+    """Samples of one Python text a split."""
+    texts = {"train": train, "validation": validation, "test": test}
+    sources = [Source(f"{split}.py", split, text=text, split=split) for split, text in texts.items()]
+    table = extract_all(sources, options.pop("language", "python"), lambda message: None)
+    return make_samples(table, sources, Corpus("python", 0, lambda: sources), Data(**options))
+
+
+def codes(text, **options):
+    return samples_of(train=text, **options).splits["train"].codes
+
+
+def test_the_name_is_masked_and_its_words_are_the_target():
+    train = samples_of("def getHTTPServer2(port):\n    return port").splits["train"]
+    assert train.codes == [f"def {MASK}(port):\n    return port"]
+    assert train.targets == ["get http server"]
+    assert train.ids == ["train.py:1:0"]
+
+
+def test_names_without_words_are_dropped_and_counted():
+    assert samples_of("def _(): pass\ndef __(): pass\ndef f(): pass").facts["dropped"] == {"no word in its name": 2}
+
+
+FACT = "def fact(n):\n    'fact'\n    return n * fact(n - 1) + factor.fact2"
+
+
+def test_the_own_name_is_kept_masked_or_a_reason_to_drop_the_function():
+    assert codes(FACT) == [f"def {MASK}(n):\n    'fact'\n    return n * fact(n - 1) + factor.fact2"]
+    assert codes(FACT, recursive_calls="mask") == [
+        f"def {MASK}(n):\n    '{MASK}'\n    return n * {MASK}(n - 1) + factor.fact2"
+    ]
+    dropped = samples_of(f"{FACT}\ndef other(): return 1", recursive_calls="drop")
+    assert (dropped.facts["dropped"], dropped.splits["train"].targets) == ({"own name in its body": 1}, ["other"])
+
+
+def test_the_share_of_functions_that_hold_their_own_name_is_counted_whatever_the_option():
+    for option in ("keep", "mask"):
+        assert samples_of(FACT, recursive_calls=option).facts["own_name_share"] == pytest.approx(1 / 3)
+
+
+def test_docstrings_and_comments_vanish_on_request():
+    text = 'def f(a):  # note\n    """Doc.\n\n    More."""\n    # only this\n    return "# kept", a\n'
+    assert codes(text, docstrings=False) == [f'def {MASK}(a):\n    return "# kept", a']
+    assert codes(text) == [text.strip().replace("f(", f"{MASK}(", 1)]
+
+
+def test_comments_before_a_java_name_do_not_move_the_mask():
+    text = "class A { @Override /* f */ int f(int a) { return a; // end\n } }"
+    train = samples_of(text, text.replace("a;", "b;"), text.replace("a;", "c;"), language="java", docstrings=False)
+    assert train.splits["train"].codes == [f"@Override   int {MASK}(int a) {{ return a;\n }}"]
+
+
+@pytest.mark.parametrize(
+    ("option", "dropped", "kept"),
+    [
+        ("abstract_methods", {"abstract": 1}, ["nothing", "second", "full"]),
+        ("empty_bodies", {"empty body": 2}, ["second", "full"]),
+        ("overrides", {"override": 1}, ["first", "nothing", "full"]),
+    ],
+)
+def test_functions_are_dropped_for_what_they_are(option, dropped, kept):
+    text = (
+        "@abstractmethod\ndef first(): ...\ndef nothing(): pass\n@override\ndef second(): return 2\n"
+        "def full(): return 3"
+    )
+    made = samples_of(text, **{option: False})
+    assert (made.facts["dropped"], made.splits["train"].targets) == (dropped, kept)
+
+
+def test_duplicates_are_dropped_across_splits_and_files_training_first():
+    text = "def same(a):\n    return a\n"
+    again = "class B:\n    def same(a):\n        return a\n\n    def other(a):\n        return a\n"
+    made = samples_of(text + again, text + "def v(): pass", again + "def w(): pass")
+    assert {split: each.targets for split, each in made.splits.items()} == {
+        "train": ["same", "other"],
+        "validation": ["v"],
+        "test": ["w"],
+    }
+    assert made.facts["dropped"] == {"duplicate": 4}
+    kept = samples_of(text + again, text, again, drop_duplicates=False)
+    assert kept.facts["counts"] == {"train": 3, "validation": 1, "test": 2}
+
+
+def test_a_smaller_cap_is_a_subset_of_a_larger_one_in_the_same_order():
+    text = "\n".join(f"def f{chr(97 + index)}(): return {index}" for index in range(20))
+    ten, five = (samples_of(text, train_samples=most) for most in (10, 5))
+    assert five.facts["counts"]["train"] == 5
+    assert five.facts["dropped"] == {"over the cap": 15}
+    positions = [ten.splits["train"].ids.index(each) for each in five.splits["train"].ids]
+    assert positions == sorted(positions)
+    assert samples_of(text, train_samples=5, split_seed=9).splits["train"].ids == five.splits["train"].ids
+
+
+def test_the_fingerprint_is_of_the_content_after_the_options():
+    fingerprint = samples_of(FACT).fingerprint
+    assert samples_of(FACT, overrides=False).fingerprint == fingerprint
+    assert samples_of(FACT, recursive_calls="mask").fingerprint != fingerprint
+    assert samples_of(FACT.replace("n - 1", "n - 2")).fingerprint != fingerprint
+    assert samples_of(FACT.replace("fact(n)", "fakt(n)", 1)).fingerprint != fingerprint
+
+
+def test_facts_name_the_commonest_name_and_the_unseen_words():
+    made = samples_of(
+        "def getIt(): return 1\ndef getIt(): return 2\ndef put(): pass", "def getAll(): pass", "def put(): 1"
+    )
+    assert made.facts["commonest_name"] == {"words": ["get", "it"], "share": pytest.approx(2 / 3)}
+    assert made.facts["unseen_words"] == {"validation": 0.5, "test": 0.0}
+
+
+def test_a_split_without_samples_is_refused_with_the_counts():
+    with pytest.raises(DataError, match=r"gave 2 functions of 3 files or rows, and none of them is left for test"):
+        samples_of(test="x = 1")
