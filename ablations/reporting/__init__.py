@@ -1,0 +1,1 @@
+"""The report: tables, figures and sentences as Quarto fragments, and their rendering."""

@@ -74,6 +74,7 @@ class Context:
 
     @property
     def baseline(self) -> Variant:
+        """The variant that all others are compared with."""
         return self.variants[0]
 
     @cached_property
@@ -111,10 +112,12 @@ class Context:
 
     @property
     def planned(self) -> int:
+        """How many runs the study plans."""
         return len(self.runs)
 
     @property
     def completed(self) -> int:
+        """How many of them have a result."""
         return self.statuses.get("completed", 0)
 
     @property

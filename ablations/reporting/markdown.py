@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ablations.reporting.text import attribute
+from ablations.reporting.text import attribute, tied_figures
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Column:
 _RULES = {"left": ":--", "right": "--:", "center": ":-:"}
 
 
-PORTRAIT, LANDSCAPE = 116.0, 172.0  # characters of a table's text across an A4 page
+PORTRAIT, LANDSCAPE = 120.0, 178.0  # characters of a table's text across an A4 page
 PADDING = 2.5  # characters between two columns
 
 
@@ -55,19 +55,19 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, label: st
         _line(_RULES[column.align] for column in columns),
         *(_line(row) for row in body),
         "",
-        f': {caption} {{#tbl-{label} tbl-colwidths="[{",".join(map(str, widths))}]"}}',
+        f': {tied_figures(caption)} {{#tbl-{label} tbl-colwidths="[{",".join(map(str, widths))}]"}}',
     ]
     return "\n".join(lines) + "\n" if upright else fenced("\n".join(lines), ".landscape")
 
 
 def figure(file: str, *, label: str, caption: str, alt: str) -> str:
     """A figure with caption, label and alternative text."""
-    return f'![{caption}]({file}){{#fig-{label} fig-alt="{attribute(alt)}"}}\n'
+    return f'![{tied_figures(caption)}]({file}){{#fig-{label} fig-alt="{attribute(alt)}"}}\n'
 
 
 def callout(kind: str, title: str, body: str) -> str:
     """A callout: note, tip, important, warning or caution."""
-    return fenced(f"## {title}\n\n{body.strip()}", f".callout-{kind}")
+    return fenced(f"## {title}\n\n{tied_figures(body.strip())}", f".callout-{kind}")
 
 
 def fenced(body: str, attributes: str) -> str:
@@ -95,10 +95,9 @@ def join(*blocks: str) -> str:
 
 
 def shown(cell: str) -> str:
-    """About what a cell of Markdown shows; code counts a fifth wider, as its font is."""
+    """About what a cell of Markdown shows."""
     text = re.sub(r"\]\{[^}]*\}", "", cell)
     text = re.sub(r"\]\([^)]*\)", "", text)
-    text = re.sub(r"`([^`]*)`", lambda found: found.group(1) + "x" * (len(found.group(1)) // 5), text)
     text = re.sub(r"&#?\w+;", "x", text)
     return re.sub(r"[\\*`\[]", "", text)
 

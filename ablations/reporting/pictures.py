@@ -31,12 +31,12 @@ def forest_plot(ctx: Context, folder: Path) -> str:
     blocks = []
     for at, rows in enumerate(parts):
         label = "forest" if at == 0 else f"forest-{at + 1}"
-        drawn = forest.draw(
-            rows, metric=tables.metric_name(ctx), smallest=smallest, decimals=decimals, limits=limits
-        )
+        drawn = forest.draw(rows, metric=tables.metric_name(ctx), smallest=smallest, decimals=decimals, limits=limits)
         style.save(drawn, folder / f"{label}.svg")
         alt = forest.alt_text(rows, metric=tables.metric_name(ctx), decimals=decimals)
-        blocks.append(figure(f"{FOLDER}/{label}.svg", label=label, caption=_forest_caption(ctx, at, len(parts)), alt=alt))
+        blocks.append(
+            figure(f"{FOLDER}/{label}.svg", label=label, caption=_forest_caption(ctx, at, len(parts)), alt=alt)
+        )
     return join(*blocks)
 
 
@@ -46,8 +46,8 @@ def _forest_caption(ctx: Context, at: int, parts: int) -> str:
     band = "; shaded: differences of no interest" if ctx.study.smallest_effect else ""
     return (
         f"Difference of every arm from the baseline in {escape(tables.metric_name(ctx))}, mean and 95 % paired-t "
-        f"interval; dots: single seeds{band}. Shape and sign give the verdict, as in @tbl-main; an arrow at the edge points "
-        "to what lies beyond the axis."
+        f"interval; dots: single seeds{band}. Shape and sign give the verdict, as in @tbl-main; an arrow at the edge "
+        "points to what lies beyond the axis."
     )
 
 
@@ -95,8 +95,8 @@ def _curves(ctx: Context, group: Group, number: int, folder: Path) -> list[str]:
         label = f"curves-{number}" if at == 0 else f"curves-{number}-{at + 1}"
         style.save(curves.draw(panels, names), folder / f"{label}.svg")
         caption = (
-            f"{escape(capitalised(group.title))}: learning curves against the baseline (dashed, black). Mean over completed "
-            "seeds with its pointwise 95 % t band; faint: single seeds; ×: a run that broke off."
+            f"{escape(capitalised(group.title))}: learning curves against the baseline (dashed, black). Mean over "
+            "completed seeds with its pointwise 95 % t band; faint: single seeds; ×: a run that broke off."
         )
         alt = curves.alt_text(panels)
         out.append(figure(f"{FOLDER}/{label}.svg", label=label, caption=caption, alt=alt))
@@ -109,7 +109,8 @@ def _panels(ctx: Context, names: Sequence[str]) -> list[tuple[str, list[Series]]
     panels = []
     for metric, title in wanted:
         found = [
-            series(ctx.curves, statuses, variant, metric, NOISY.get(metric, 0)) for variant in (ctx.baseline.name, *names)
+            series(ctx.curves, statuses, variant, metric, NOISY.get(metric, 0))
+            for variant in (ctx.baseline.name, *names)
         ]
         if any(found):
             panels.append((title, [each for each in found if each]))
@@ -124,9 +125,7 @@ def cost(ctx: Context, folder: Path) -> str:
         middle, price = mean(values), mean(seconds)
         if middle is None or price is None:
             continue
-        points.append(
-            pareto.Point(variant.name, price, min(seconds), max(seconds), middle, half_interval(values))
-        )
+        points.append(pareto.Point(variant.name, price, min(seconds), max(seconds), middle, half_interval(values)))
     if len(points) < 2:
         return "Fewer than two arms have a result: there is nothing to weigh."
     names = {"metric": tables.metric_name(ctx), "cost": "training time, s", "direction": ctx.study.direction}
@@ -134,8 +133,9 @@ def cost(ctx: Context, folder: Path) -> str:
     best = pareto.front(points, ctx.study.direction)
     unnamed = " Only the baseline and the arms on the line are named." if len(points) > 14 else ""
     caption = (
-        "Quality against cost: mean with its 95 % t interval over runs, and the range of training times. Filled, on the line: "
-        f"no arm was both cheaper and better.{unnamed} ◆: the baseline. Times were measured while several runs shared the machine."
+        "Quality against cost: mean with its 95 % t interval over runs, and the range of training times. Filled, on "
+        f"the line: no arm was both cheaper and better.{unnamed} ◆: the baseline. Runs that shared the machine slowed each "
+        "other down."
     )
     alt = pareto.alt_text(points, **names, decimals=table_decimals(ctx))
     said = "From cheap to dear, not beaten on both: " + ", ".join(code(each.name) for each in best) + "."
@@ -163,7 +163,9 @@ def data(ctx: Context, folder: Path) -> str:
     ):
         shares = facts.get(key)
         if isinstance(shares, dict) and shares:
-            items.append(f"{words}: " + ", ".join(f"{escape(split)} {share(each)}" for split, each in shares.items()) + ".")
+            items.append(
+                f"{words}: " + ", ".join(f"{escape(split)} {share(each)}" for split, each in shares.items()) + "."
+            )
     if defined(facts.get("own_name_share")):
         items.append(f"The function's own name recurs in {share(facts['own_name_share'])} of the bodies.")
     if facts.get("split_by"):
@@ -182,13 +184,17 @@ def _lengths(ctx: Context, found: object, folder: Path) -> str:
         if defined(variant.config.get(CUT)):
             cuts.setdefault(float(variant.config[CUT]), []).append(variant.name)
     named = [
-        (cut, f"{names[0]}: {cut:g}" if len(names) == 1 or ctx.baseline.name in names else f"{len(names)} arms: {cut:g}")
+        (
+            cut,
+            f"{names[0]}: {cut:g}" if len(names) == 1 or ctx.baseline.name in names else f"{len(names)} arms: {cut:g}",
+        )
         for cut, names in sorted(cuts.items())
     ][:6]
     style.save(lengths.draw(found["edges"], found["counts"], named, "tokens"), folder / "lengths.svg")
     return figure(
         f"{FOLDER}/lengths.svg",
         label="lengths",
-        caption="Lengths of the inputs of all splits, and where they are cut. The bins are equally wide on paper, not in tokens.",
+        caption="Lengths of the inputs of all splits, and where they are cut. Bins are equally wide on paper, not in "
+        "tokens.",
         alt=lengths.alt_text(found["edges"], found["counts"], named, "tokens"),
     )

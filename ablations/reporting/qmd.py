@@ -75,6 +75,7 @@ class Numbers:
     duplicates: list[str] = field(default_factory=list)
 
     def give(self, identifier: str, name: str) -> None:
+        """Names a place; a second name for it is a duplicate."""
         if identifier in self.names:
             self.duplicates.append(identifier)
         self.names[identifier] = name

@@ -60,9 +60,7 @@ def find_quarto() -> str | None:
 def _render_with_quarto(quarto: str, project: Path, output: Path, ctx: Context) -> list[Path]:
     environment = {**os.environ, "SOURCE_DATE_EPOCH": ctx.epoch, "ABLATIONS_FRAGMENTS": "written"}
     command = [quarto, "render", str(project), "--metadata", f"title:{ctx.study.name}"]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=QUARTO_SECONDS, check=False
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=QUARTO_SECONDS, check=False)
     written = [project / "_output" / f"report.{kind}" for kind in ("html", "pdf")]
     if done.returncode or not all(path.is_file() for path in written):
         raise RenderError(f"quarto render failed ({done.returncode}):\n{done.stderr[-4000:]}")

@@ -14,15 +14,10 @@ from ablations.reporting.context import Context
 from ablations.reporting.markdown import bullets, callout, code_block, join
 from ablations.reporting.numbers import table_decimals
 from ablations.reporting.prose import SCOPE, sentence
-from ablations.reporting.text import NBSP, code, escape, evidence, number, plain, tied
+from ablations.reporting.text import NBSP, code, defined, escape, evidence, number, plain, tied, tied_figures
 from ablations.reporting.verdicts import LOOKS
 
-_TIES = (
-    (re.compile(r"(?<=\d) (?=%|s\b|seeds?\b|runs?\b)"), NBSP),
-    (re.compile(r"(?<=\b[pnr]) ([=<≤]) (?=[\d.])"), rf"{NBSP}\1{NBSP}"),
-    (re.compile(r" ± "), f"{NBSP}±{NBSP}"),
-)
-_DIFFERENCE = re.compile(r"(?<![\w.])[+−]\d[\d.]*")
+_DIFFERENCE = re.compile(r"(?<![\w.])[+−]\d+(?:\.\d+)?")
 
 
 def head(ctx: Context, folder: Path) -> str:
@@ -33,8 +28,8 @@ def head(ctx: Context, folder: Path) -> str:
     ended = f" The newest run ended on {escape(ctx.newest[:10])}." if ctx.newest else ""
     facts = (
         f"Study {code(study.name)}{profile}: a baseline and {_plural(len(ctx.variants) - 1, 'arm')}, "
-        f"{_plural(len(study.seeds), 'seed')} each; {ctx.completed} of {_plural(ctx.planned, 'planned run')} completed. "
-        f"Decided by {code(study.metric)}.{ended}"
+        f"{_plural(len(study.seeds), 'seed')} each; {ctx.completed} of {_plural(ctx.planned, 'planned run')} "
+        f"completed. Decided by {code(study.metric)}.{ended}"
     )
     return join(asked, facts)
 
@@ -50,7 +45,8 @@ def missing(ctx: Context, folder: Path) -> str:
     if not ctx.completed:
         body = f"None of the {ctx.planned} planned runs has a result. What follows is the study as it was declared."
         return callout("warning", "Nothing has run to its end yet", join(body, bullets(_absent(ctx))))
-    without = [variant.name for variant in ctx.variants if not ctx.ids[variant.name]]
+    outcomes = set(ctx.runs.loc[ctx.runs["status"].isin(("completed", "diverged")), "variant"])
+    without = [variant.name for variant in ctx.variants if variant.name not in outcomes]
     body = (
         f"{ctx.completed} of {ctx.planned} planned runs have a result. What is missing is not counted as zero and not "
         "estimated: intervals are wider for it, and arms without enough shared seeds get no verdict."
@@ -114,8 +110,7 @@ def worded(ctx: Context, conclusion: Conclusion) -> str:
     mark = "\x01"
     text = sentence(conclusion, label=mark, unit=ctx.study.unit, metric=tables.words_of(ctx.study.metric))
     safe = escape(text.replace(mark, "ARM", 1)) if mark in text else escape(text)
-    for pattern, replacement in _TIES:
-        safe = pattern.sub(replacement, safe)
+    safe = tied_figures(safe)
     pairs = ctx.pair_ids(conclusion.arm)
     safe = _DIFFERENCE.sub(lambda found: evidence(found.group(), pairs), safe)
     return safe.replace("ARM", f"**{code(conclusion.arm)}**", 1)
@@ -175,7 +170,7 @@ def compared(ctx: Context, folder: Path) -> str:
     facts = [
         f"Primary metric: {code(study.metric)}, {'larger' if study.direction == 'max' else 'smaller'} is better.",
         f"Smallest effect of interest: {effect}. Level: {study.alpha:g}, {escape(study.correction)} correction.",
-        f"Seeds: {escape(', '.join(map(str, study.seeds)))}; the same in every arm, and arms are compared seed by seed.",
+        f"Seeds: {', '.join(map(str, study.seeds))}; the same in every arm, and arms are compared seed by seed.",
         f"Experiment: {code(study.experiment)}.",
         f"Left out by the profile: {skipped}." if skipped else "",
     ]
@@ -271,7 +266,7 @@ def runs(ctx: Context, folder: Path) -> str:
             plain(run["variant"]),
             int(run["seed"]),
             str(run["status"]),
-            float(f"{value:.6g}") if value is not None and value == value else None,
+            float(f"{value:.6g}") if defined(value) else None,
             str(run["config_hash"])[:12],
             (str(run["git_commit"])[:10] + ("+" if run["git_dirty"] else "")) if run["git_commit"] else "",
         ]

@@ -34,6 +34,7 @@ from ablations.reporting.text import (
     share,
     spread,
     tied,
+    tied_figures,
 )
 from ablations.reporting.verdicts import verdict_cell
 
@@ -86,13 +87,13 @@ def main_table(ctx: Context) -> str:
     columns = [
         Column("Arm"),
         Column("n", "right"),
-        Column(f"{metric}, mean ± sd", "right"),
+        Column(tied_figures(f"{metric}, mean ± sd"), "right"),
         Column("Difference", "right"),
         Column("95 % interval", "right"),
-        Column("p, adjusted", "right"),
+        Column("Adj. p", "right"),
         Column("Verdict"),
-        Column("Parameters", "right"),
-        Column("Training time", "right"),
+        Column("Params", "right"),
+        Column("Time", "right"),
     ]
     decimals = table_decimals(ctx)
     rows = [_baseline_row(ctx, decimals)]
@@ -104,7 +105,7 @@ def main_table(ctx: Context) -> str:
     caption = (
         f"Every arm against the baseline on {metric} ({'more' if ctx.study.direction == 'max' else 'less'} is better). "
         "n: runs with a result of those planned. Difference: arm minus baseline, mean over shared seeds, with its 95 % "
-        f"paired-t interval. p: {_correction(ctx)}. Parameters and training time: means over runs."
+        f"paired-t interval. p: {_correction(ctx)}. Params, time: parameters and training time, means over runs."
     )
     return table(columns, rows, label="main", caption=caption)
 
@@ -265,7 +266,9 @@ def ledger_table(ctx: Context) -> str:
     order = {variant.name: at for at, variant in enumerate(ctx.variants)}
     decimals = min(table_decimals(ctx) + 1, 5)
     values = ctx.scores[ctx.scores["metric"] == ctx.study.metric].set_index("run_id")["value"].to_dict()
-    runs = sorted(ctx.runs.to_dict("records"), key=lambda run: (order[run["variant"]], ctx.study.seeds.index(run["seed"])))
+    runs = sorted(
+        ctx.runs.to_dict("records"), key=lambda run: (order[run["variant"]], ctx.study.seeds.index(run["seed"]))
+    )
     rows = []
     for run in runs:
         status = str(run["status"])
@@ -324,7 +327,9 @@ def attempts_table(ctx: Context) -> str:
         cause = f"; {escape(shortened(error['type'] + ': ' + error['message'], 120))}" if error else ""
         cells = [code(record["run_id"]), code(record["variant"]), str(record["seed"]), escape(record["status"])]
         rows.append([*cells, why + cause])
-    return table(columns, rows, label="attempts", caption="Runs in the results folder that no figure of this report uses.")
+    return table(
+        columns, rows, label="attempts", caption="Runs in the results folder that no figure of this report uses."
+    )
 
 
 SPLITS = ("train", "validation", "test")
@@ -350,7 +355,9 @@ def data_table(ctx: Context) -> str:
         counts, cut = facts.get("counts") or {}, facts.get("truncated") or {}
         rows.append(
             [
-                ", ".join(code(name) for name in names) if len(names) < 5 else f"{code(names[0])} and {len(names) - 1} more",
+                ", ".join(code(name) for name in names)
+                if len(names) < 5
+                else f"{code(names[0])} and {len(names) - 1} more",
                 code(facts.get("corpus", DASH)),
                 *(count(counts.get(split)) for split in SPLITS),
                 share(cut.get("train")),

@@ -55,6 +55,20 @@ def tied(text: str) -> str:
     return text.replace(" ", NBSP)
 
 
+_TIES = (
+    (re.compile(r"(?<=\d) (?=%|s\b|(?:more )?seeds?\b|runs?\b|arms?\b)"), NBSP),
+    (re.compile(r"(?<=\b[pn]) (=|\\?<) (?=\d)"), rf"{NBSP}\1{NBSP}"),
+    (re.compile(r" ± "), f"{NBSP}±{NBSP}"),
+)
+
+
+def tied_figures(markdown: str) -> str:
+    """Ties the figures of running text to their signs and units: ``95 %``, ``n = 5``, ``p < 0.001``, ``5 seeds``."""
+    for pattern, replacement in _TIES:
+        markdown = pattern.sub(replacement, markdown)
+    return markdown
+
+
 def defined(value: object) -> bool:
     """Whether a value is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""Results folders that were never run: a study file and records as the runner writes them, for every state of a study."""
+"""Results folders that were never run: a study file and records as the runner writes them, for any state."""
 
 from __future__ import annotations
 
@@ -170,5 +170,5 @@ def _record(job: Mapping[str, Any], outcome: Outcome, value: float, steps: int) 
         "info": info,
         "environment": {"python": "3.11.7", "platform": "Linux-test", "cpu": "Test CPU @ 2.0 GHz", "device": "cpu",
                         "host": "test", "threads": 1, "packages": {"numpy": "2.4.0", "torch": "2.13.0"}},
-        "code": {"package_hash": "0123456789abcdef" * 4, "git_commit": "fedcba9876543210" * 2 + "fedcba98", "git_dirty": False},
+        "code": {"package_hash": "0123456789abcdef" * 4, "git_commit": "fedcba98" * 5, "git_dirty": False},
     }  # fmt: skip

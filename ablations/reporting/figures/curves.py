@@ -94,7 +94,7 @@ def _labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     if not ends:
         return
     low, high = axes.get_ylim()
-    _, bottom, _, height = axes.get_position().bounds
+    _, _, _, height = axes.get_position().bounds
     gap = (high - low) * (LABEL_SIZE * 1.25 / 72) / (HEIGHT * height)
     wished = [min(max(value, low), high) for value, _, _ in ends]
     places = style.spaced(wished, gap, low, high)

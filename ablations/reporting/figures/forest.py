@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ablations.analysis.results import Comparison
 from ablations.reporting.figures import style
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PALETTE = {"good": style.GOOD, "bad": style.BAD, "same": style.SAME, "open": style.OPEN}
 ROWS_PER_FIGURE = 46
 ROW, HEADING, TOP, BOTTOM = 0.235, 0.27, 0.34, 0.52  # inches
+TALLEST = 9.6  # inches of a figure that with its caption fits a page
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def pages(rows: Sequence[Row]) -> list[list[Row]]:
     return out
 
 
-def draw(rows: Sequence[Row], *, metric: str, smallest: float | None, decimals: int, limits: tuple[float, float]) -> Figure:
+def draw(
+    rows: Sequence[Row], *, metric: str, smallest: float | None, decimals: int, limits: tuple[float, float]
+) -> Figure:
     """Draws one part of the plot.
 
     Args:
@@ -63,6 +66,8 @@ def draw(rows: Sequence[Row], *, metric: str, smallest: float | None, decimals: 
         limits: Ends of the axis, in the metric's unit; what lies beyond is an arrow at the edge.
     """
     heights = [HEADING if row.comparison is None else ROW for row in rows]
+    squeezed = min(1.0, (TALLEST - TOP - BOTTOM) / sum(heights))
+    heights = [each * squeezed for each in heights]
     body = sum(heights)
     with style.look():
         figure = style.new_figure(style.WIDTH, TOP + body + BOTTOM)
@@ -77,6 +82,7 @@ def draw(rows: Sequence[Row], *, metric: str, smallest: float | None, decimals: 
         axes.set(xlim=limits, ylim=(body, 0), xlabel=f"difference from the baseline, {plain(metric)}")
         axes.spines["left"].set_visible(False)
         axes.set_yticks([])
+        axes.locator_params(axis="x", nbins=max(3, int((style.WIDTH - left - right) / 0.6)))
         axes.grid(True, axis="x")
         if smallest:
             axes.axvspan(-smallest, smallest, color=style.SHADE, lw=0, zorder=0)
@@ -86,7 +92,9 @@ def draw(rows: Sequence[Row], *, metric: str, smallest: float | None, decimals: 
         return figure
 
 
-def _rows(axes: Axes, rows: Sequence[Row], names: Sequence[str], texts: Sequence[str], heights: Sequence[float]) -> None:
+def _rows(
+    axes: Axes, rows: Sequence[Row], names: Sequence[str], texts: Sequence[str], heights: Sequence[float]
+) -> None:
     from matplotlib.transforms import blended_transform_factory
 
     across = blended_transform_factory(axes.transAxes, axes.transData)
@@ -103,7 +111,8 @@ def _rows(axes: Axes, rows: Sequence[Row], names: Sequence[str], texts: Sequence
             continue
         look = look_of(row.comparison)
         axes.annotate(f"{look.sign}", (1, y), xycoords=across, xytext=(12, 0), textcoords="offset points",
-                      ha="center", va="center", color=PALETTE[look.colour], weight="bold", annotation_clip=False)  # fmt: skip
+                      ha="center", va="center", color=PALETTE[look.colour], weight="bold",
+                      annotation_clip=False)  # fmt: skip
         axes.annotate(text, (1, y), xycoords=across, xytext=(23, 0), textcoords="offset points", ha="left",
                       va="center", fontsize=7.5, color=style.INK, annotation_clip=False)  # fmt: skip
         _arm(axes, row.comparison, y)
@@ -120,15 +129,21 @@ def _arm(axes: Axes, comparison: Comparison, y: float) -> None:
             axes.plot([start, end], [y - 0.015] * 2, "-", color=colour, lw=1.8, zorder=3)
         reach = high - low
         if comparison.ci_low is not None and comparison.ci_low < low < (comparison.ci_high or 0):
-            axes.plot([low + 0.006 * reach], [y - 0.015], marker="<", ms=4.5, color=colour, mew=0, clip_on=False, zorder=4)
+            axes.plot(
+                [low + 0.006 * reach], [y - 0.015], marker="<", ms=4.5, color=colour, mew=0, clip_on=False, zorder=4
+            )
         if comparison.ci_high is not None and comparison.ci_high > high > (comparison.ci_low or 0):
-            axes.plot([high - 0.006 * reach], [y - 0.015], marker=">", ms=4.5, color=colour, mew=0, clip_on=False, zorder=4)
+            axes.plot(
+                [high - 0.006 * reach], [y - 0.015], marker=">", ms=4.5, color=colour, mew=0, clip_on=False, zorder=4
+            )
     if not defined(comparison.difference):
         return
     mean = comparison.difference or 0.0
     if not low <= mean <= high:
         edge = low if mean < low else high
-        axes.plot([edge], [y - 0.015], marker="<" if mean < low else ">", ms=6.5, color=colour, mew=0, clip_on=False, zorder=5)
+        axes.plot(
+            [edge], [y - 0.015], marker="<" if mean < low else ">", ms=6.5, color=colour, mew=0, clip_on=False, zorder=5
+        )
         return
     axes.plot([mean], [y - 0.015], marker=look.marker, ms=6, mec=colour, mfc=colour if look.filled else "white",
               mew=1.2, zorder=5)  # fmt: skip
@@ -136,14 +151,16 @@ def _arm(axes: Axes, comparison: Comparison, y: float) -> None:
 
 def _head(axes: Axes, limits: tuple[float, float], smallest: float | None, right: float) -> None:
     """What the columns and the band are, above the first row."""
-    offset = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom", "fontsize": 7,
+    offset: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom", "fontsize": 7,
               "color": style.QUIET, "annotation_clip": False}  # fmt: skip
     axes.annotate("difference [95 % interval]", (1, 1), xytext=(23, 4), ha="left", **offset)
     if smallest and smallest < max(-limits[0], limits[1]):
         from matplotlib.transforms import blended_transform_factory
 
         above = blended_transform_factory(axes.transData, axes.transAxes)
-        axes.annotate(f"of no interest (±{smallest:g})", (0, 1), **{**offset, "xycoords": above}, xytext=(0, 4), ha="center")
+        axes.annotate(
+            f"of no interest (±{smallest:g})", (0, 1), **{**offset, "xycoords": above}, xytext=(0, 4), ha="center"
+        )
 
 
 def _figures(comparison: Comparison, decimals: int) -> str:
@@ -194,7 +211,9 @@ def alt_text(rows: Sequence[Row], *, metric: str, decimals: int) -> str:
     parts = []
     for each in arms:
         span = f" {interval(each.ci_low, each.ci_high, decimals)}" if each.n > 1 else ""
-        parts.append(f"{plain(each.arm)} {number(each.difference, decimals, signed=True)}{span} {VERDICT_WORDS[each.verdict]}")
+        parts.append(
+            f"{plain(each.arm)} {number(each.difference, decimals, signed=True)}{span} {VERDICT_WORDS[each.verdict]}"
+        )
     return (
         f"Forest plot of the difference from the baseline in {plain(metric)}, with 95 % intervals, "
         f"{len(arms)} arms: " + "; ".join(parts) + "."

@@ -55,6 +55,9 @@ def alt_text(edges: Sequence[float], counts: Sequence[float], cuts: Sequence[tup
     if not total:
         return "Histogram of input lengths; no samples."
     at = int(np.searchsorted(np.cumsum(heights), total / 2))
-    words = [f"Histogram of the lengths of {total:.0f} inputs in {unit}; the median lies between {edges[at]:g} and {edges[at + 1]:g}"]
+    words = [
+        f"Histogram of the lengths of {total:.0f} inputs in {unit}; the median lies between {edges[at]:g} and "
+        f"{edges[at + 1]:g}"
+    ]
     words += [f"cut at {cut:g} for {name}" for cut, name in cuts]
     return "; ".join(words) + "."

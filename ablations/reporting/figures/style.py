@@ -23,7 +23,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5
 
 GOOD, BAD, SAME, OPEN = "#00725a", "#b8410a", "#0072b2", "#59636e"
 
-RC: dict[str, Any] = {
+RC: Any = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -159,7 +159,7 @@ def _inside(placed: list[float], gap: float, low: float, high: float) -> list[fl
     return placed
 
 
-def quiet_grid(axes: Axes, axis: str = "both") -> None:
+def quiet_grid(axes: Axes) -> None:
     """A faint grid behind the data."""
-    axes.grid(True, axis=axis)
+    axes.grid(True)
     axes.tick_params(length=2.5)
