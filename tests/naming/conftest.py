@@ -23,7 +23,7 @@ public class Stack<T> extends Base {
     int fact(int n) { return n < 2 ? 1 : n * fact(n - 1); }
 }
 """,
-    "training/alpha/Visitor.java": "interface Visitor { void visit(Node node); default int _() { return 0; } }\n",
+    "training/alpha/Visitor.java": "interface Visitor { void visit(Node node); default int __() { return 0; } }\n",
     "training/alpha/Walker.java": "class Walker { void walkAll() { new Visitor() { public void visit(Node n) {} }; } }",
     "training/beta/Sum.java": "class Sum { int add(int a, int b) { return a + b; } }\n",
     "validation/gamma/Queue.java": "class Queue { void push(int i) { add(i); } int getSize() { return n; } }\n",
