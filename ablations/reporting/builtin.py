@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -61,13 +62,15 @@ def render(
     tree = _read(project)
     output.mkdir(parents=True, exist_ok=True)
     writers = {"html": _write_html, "pdf": _write_pdf}
-    written = []
-    for name in formats:
+
+    def write(name: str) -> Path:
         target = output / f"report.{name}"
         document = _document(tree, "typst" if name == "pdf" else name, metadata)
         writers[name](document, project, target, metadata)
-        written.append(target)
-    return written
+        return target
+
+    with ThreadPoolExecutor() as pool:  # both wait for programs written in other languages
+        return list(pool.map(write, formats))
 
 
 def _read(project: Path) -> Node:

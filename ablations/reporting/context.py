@@ -125,6 +125,14 @@ class Context:
         """Whether every planned run has an outcome: completed, or diverged."""
         return self.completed + self.statuses.get("diverged", 0) == self.planned
 
+    @cached_property
+    def points(self) -> Mapping[tuple[str, str], pd.DataFrame]:
+        """The curves' points by variant and metric."""
+        if not len(self.curves):
+            return {}
+        grouped = self.curves.groupby(["variant", "metric"], sort=False)
+        return {(str(variant), str(metric)): part for (variant, metric), part in grouped}
+
     def records_of(self, variant: str) -> list[Mapping[str, Any]]:
         """Records of the completed runs of a variant, by seed."""
         return [self.records[each] for each in self.ids[variant] if each in self.records]

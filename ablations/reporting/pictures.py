@@ -96,7 +96,8 @@ def _curves(ctx: Context, group: Group, number: int, folder: Path) -> list[str]:
         style.save(curves.draw(panels, names), folder / f"{label}.svg")
         caption = (
             f"{escape(capitalised(group.title))}: learning curves against the baseline (dashed, black). Mean over "
-            "completed seeds with its pointwise 95 % t band; faint: single seeds; ×: a run that broke off."
+            f"completed seeds, from {curves.FEWEST_FOR_A_BAND} seeds on with its pointwise 95 % t band; faint: single "
+            "seeds; ×: a run that broke off."
         )
         alt = curves.alt_text(panels)
         out.append(figure(f"{FOLDER}/{label}.svg", label=label, caption=caption, alt=alt))
@@ -105,15 +106,16 @@ def _curves(ctx: Context, group: Group, number: int, folder: Path) -> list[str]:
 
 def _panels(ctx: Context, names: Sequence[str]) -> list[tuple[str, list[Series]]]:
     statuses = dict(zip(ctx.runs["run_id"], ctx.runs["status"], strict=True))
-    wanted = [(name, tables.words_of(name)) for name in (validation_metric(ctx), "train_loss") if name]
     panels = []
-    for metric, title in wanted:
+    for metric in (validation_metric(ctx), "train_loss"):
         found = [
-            series(ctx.curves, statuses, variant, metric, NOISY.get(metric, 0))
+            series(variant, ctx.points[variant, metric], statuses, NOISY.get(metric, 0))
             for variant in (ctx.baseline.name, *names)
+            if metric and (variant, metric) in ctx.points
         ]
-        if any(found):
-            panels.append((title, [each for each in found if each]))
+        drawn = [each for each in found if each]
+        if metric and drawn:
+            panels.append((tables.words_of(metric), drawn))
     return panels
 
 
@@ -134,8 +136,8 @@ def cost(ctx: Context, folder: Path) -> str:
     unnamed = " Only the baseline and the arms on the line are named." if len(points) > 14 else ""
     caption = (
         "Quality against cost: mean with its 95 % t interval over runs, and the range of training times. Filled, on "
-        f"the line: no arm was both cheaper and better.{unnamed} ◆: the baseline. Runs that shared the machine slowed each "
-        "other down."
+        f"the line: no arm was both cheaper and better.{unnamed} ◆: the baseline. Runs that shared the machine slowed "
+        "each other down."
     )
     alt = pareto.alt_text(points, **names, decimals=table_decimals(ctx))
     said = "From cheap to dear, not beaten on both: " + ", ".join(code(each.name) for each in best) + "."

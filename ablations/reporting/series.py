@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,22 +56,20 @@ class Series:
         return sum(seed.completed for seed in self.seeds)
 
 
-def series(curves: pd.DataFrame, statuses: dict[str, str], variant: str, metric: str, points: int = 0) -> Series | None:
-    """One variant's curve, or None where nothing was measured.
+def series(variant: str, curves: pd.DataFrame, statuses: Mapping[str, str], points: int = 0) -> Series | None:
+    """One variant's curve of one metric, or None where nothing was measured.
 
-    Source: method.md-style pointwise band, mean ± t(.975, n - 1) s / sqrt n at each step, by linear interpolation on a
-    common grid without extrapolation.
+    The band is mean ± t(.975, n - 1) s / sqrt n at each step, by linear interpolation on a common grid and without
+    extrapolation. It holds point by point, not for the whole curve at once.
 
     Args:
-        curves: Long table: variant, run_id, metric, step, value.
-        statuses: Status by run id.
         variant: Whose.
-        metric: Of what.
+        curves: Its points: run_id, step, value.
+        statuses: Status by run id.
         points: Average noisy values within so many stretches of steps first; 0 keeps every point.
     """
-    part = curves[(curves["variant"] == variant) & (curves["metric"] == metric)]
     seeds = []
-    for run_id, run in part.groupby("run_id", sort=False):
+    for run_id, run in curves.groupby("run_id", sort=False):
         steps, values = run["step"].to_numpy(float), run["value"].to_numpy(float)
         keep = np.isfinite(values)
         order = np.argsort(steps[keep], kind="stable")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ARMS_PER_FIGURE = len(style.COLOURS)
 HEIGHT = 2.5  # inches
 LABEL_SIZE = 7.0
+FEWEST_FOR_A_BAND = 3  # two seeds' t band (12.7 standard errors) hides everything else
 
 
 def draw(panels: Sequence[tuple[str, Sequence[Series]]], arms: Sequence[str]) -> Figure:
@@ -30,7 +31,7 @@ def draw(panels: Sequence[tuple[str, Sequence[Series]]], arms: Sequence[str]) ->
     with style.look():
         figure = style.new_figure(style.WIDTH, HEIGHT)
         names = {each.variant: style.shorten(each.variant, 22) for _, part in panels for each in part}
-        label = 0.22 + max((style.text_width(figure, name, LABEL_SIZE) for name in names.values()), default=0.5)
+        label = 0.22 + max((style.text_width(name, LABEL_SIZE) for name in names.values()), default=0.5)
         left, gap, bottom, top = 0.5, 0.55, 0.42, 0.3
         width = (style.WIDTH - left - label * len(panels) - gap * (len(panels) - 1)) / len(panels)
         for at, (title, part) in enumerate(panels):
@@ -60,7 +61,7 @@ def _panel(axes: Axes, part: Sequence[Series], arms: Sequence[str], names: dict[
             if not seed.completed:
                 axes.plot(seed.steps[-1:], seed.values[-1:], "x", color=looks["color"], ms=4, mew=1.1, zorder=5)
         if each.grid.size:
-            if np.isfinite(each.low).any():
+            if each.n >= FEWEST_FOR_A_BAND and np.isfinite(each.low).any():
                 axes.fill_between(each.grid, each.low, each.high, color=looks["color"], alpha=0.14, lw=0, zorder=1)
             axes.plot(each.grid, each.mean, marker="o" if each.grid.size <= 2 else "", ms=3, **looks)
         last = each.mean[-1] if each.grid.size else each.seeds[-1].values[-1]

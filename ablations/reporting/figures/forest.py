@@ -72,10 +72,10 @@ def draw(
     with style.look():
         figure = style.new_figure(style.WIDTH, TOP + body + BOTTOM)
         names = [style.shorten(row.label) for row in rows]
-        left = 0.12 + max(style.text_width(figure, name, 8, "bold" if not row.comparison else "normal")
+        left = 0.12 + max(style.text_width(name, 8, "bold" if not row.comparison else "normal")
                           + (0.12 if row.comparison else 0) for name, row in zip(names, rows, strict=True))  # fmt: skip
         texts = [_figures(row.comparison, decimals) if row.comparison else "" for row in rows]
-        right = 0.42 + max(style.text_width(figure, each, 7.5) for each in texts)
+        right = 0.42 + max(style.text_width(each, 7.5) for each in texts)
         height = TOP + body + BOTTOM
         box = (left / style.WIDTH, BOTTOM / height, 1 - (left + right) / style.WIDTH, body / height)
         axes = figure.add_axes(box)

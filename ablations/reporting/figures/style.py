@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,15 +100,15 @@ def shorten(text: object, longest: int = 34) -> str:
     return line[:head] + "…" + line[-(longest - 1 - head) :]
 
 
-def text_width(figure: Figure, text: str, size: float, weight: str = "normal") -> float:
+@functools.cache
+def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Width of a text in inches."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
+    from matplotlib.textpath import text_to_path
 
-    if not text.strip():
-        return 0.0
-    box = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans", weight=weight)).get_extents()
-    return float(box.width) / 72
+    font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / 72
 
 
 def spaced(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
