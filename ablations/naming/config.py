@@ -22,7 +22,7 @@ class Data:
     )
     path: str | None = tunable(None, "folder or archive of java-small, or local folder of a huggingface dataset")
     packages: list[str] = tunable([], "installed packages to read (corpus python-packages)")
-    dataset: str | None = tunable(None, "hub name of a dataset (corpus huggingface)")
+    dataset: str | None = tunable(None, "hub name of a dataset, or name:configuration (corpus huggingface)")
     code_column: str = tunable("code", "column with the function's source (corpus huggingface)")
     language: str = tunable("python", "language of the column (corpus huggingface)", choices=("python", "java"))
     every_nth_file: int = tunable(1, "of each project's files sorted by name, keep every n-th", ge=1)
@@ -36,7 +36,14 @@ class Data:
     abstract_methods: bool = tunable(True, "keep functions without a body")
     empty_bodies: bool = tunable(True, "keep functions whose body does nothing")
     overrides: bool = tunable(True, "keep functions marked as overriding another")
-    recursive_calls: str = tunable("keep", "the function's own name inside its body", choices=("keep", "mask", "drop"))
+    special_methods: bool = tunable(
+        True, "keep methods whose name the language prescribes, e.g. Python's __init__ (Java's constructors are none)"
+    )
+    recursive_calls: str = tunable(
+        "keep",
+        "the function's own name inside its body: keep it, mask it too, or drop such functions",
+        choices=("keep", "mask", "drop"),
+    )
     docstrings: bool = tunable(True, "keep docstrings and comments inside the function")
     encoding: str = tunable(
         "words",

@@ -64,7 +64,7 @@ def make_samples(table: Table, sources: Sequence[Source], corpus: Corpus, data: 
     """
     split_of = _split_sources(table, sources, corpus, data)
     caps = {"train": data.train_samples, "validation": data.validation_samples, "test": data.test_samples}
-    chosen = _Choice(data, sources, Counter(table.left_out), set())
+    chosen = _Choice(data, corpus.language, sources, Counter(table.left_out), set())
     by_split: dict[str, list[int]] = defaultdict(list)
     for index, file in enumerate(table.numbers[:, 0].tolist()):
         by_split[split_of[file]].append(index)
@@ -127,6 +127,7 @@ class _Choice:
     """Which functions are kept; remembers what it saw and counts what it dropped."""
 
     data: Data
+    language: str
     sources: Sequence[Source]
     dropped: Counter[str]
     seen: set[bytes]
@@ -135,7 +136,7 @@ class _Choice:
         split = Split()
         for row in rows:
             target = " ".join(split_words(row.name))
-            reason = _unwanted(row, target, self.data)
+            reason = self._unwanted(row, target)
             code, own_name = ("", False) if reason else _shown(row, self.data)
             if own_name and self.data.recursive_calls == "drop":
                 reason = "own name in its body"
@@ -153,20 +154,17 @@ class _Choice:
             split.own_names.append(own_name)
         return split
 
-
-def _unwanted(row: _Row, target: str, data: Data) -> str:
-    """Why a function is dropped for what it is; empty where it is kept."""
-    if not target:
-        return "no word in its name"
-    if row.flags & ABSTRACT and not data.abstract_methods:
-        return "abstract"
-    if row.flags & EMPTY and not data.empty_bodies:
-        return "empty body"
-    if row.flags & OVERRIDE and not data.overrides:
-        return "override"
-    if row.name.startswith("__") and row.name.endswith("__") and not data.special_methods:
-        return "special method"
-    return ""
+    def _unwanted(self, row: _Row, target: str) -> str:
+        """Why a function is dropped for what it is; empty where it is kept."""
+        prescribed = self.language == "python" and row.name.startswith("__") and row.name.endswith("__")
+        reasons = {
+            "no word in its name": not target,
+            "special method": prescribed and not self.data.special_methods,
+            "abstract": row.flags & ABSTRACT and not self.data.abstract_methods,
+            "empty body": row.flags & EMPTY and not self.data.empty_bodies,
+            "override": row.flags & OVERRIDE and not self.data.overrides,
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def _shown(row: _Row, data: Data) -> tuple[str, bool]:

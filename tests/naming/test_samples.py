@@ -62,15 +62,16 @@ def test_comments_before_a_java_name_do_not_move_the_mask():
 @pytest.mark.parametrize(
     ("option", "dropped", "kept"),
     [
-        ("abstract_methods", {"abstract": 1}, ["nothing", "second", "full"]),
-        ("empty_bodies", {"empty body": 2}, ["second", "full"]),
-        ("overrides", {"override": 1}, ["first", "nothing", "full"]),
+        ("abstract_methods", {"abstract": 1}, ["nothing", "second", "full", "init"]),
+        ("empty_bodies", {"empty body": 2}, ["second", "full", "init"]),
+        ("overrides", {"override": 1}, ["first", "nothing", "full", "init"]),
+        ("special_methods", {"special method": 1}, ["first", "nothing", "second", "full"]),
     ],
 )
 def test_functions_are_dropped_for_what_they_are(option, dropped, kept):
     text = (
         "@abstractmethod\ndef first(): ...\ndef nothing(): pass\n@override\ndef second(): return 2\n"
-        "def full(): return 3"
+        "def full(): return 3\ndef __init__(self): self.a = 4"
     )
     made = samples_of(text, **{option: False})
     assert (made.facts["dropped"], made.splits["train"].targets) == (dropped, kept)

@@ -103,9 +103,9 @@ def file_sources(files: Iterable[tuple[str, str, str | None, str]]) -> tuple[lis
             status = os.stat(path)
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}") from error
-        name, group = _printable(name), _printable(group)
-        sources.append(Source(name, group, path, split=split, size=status.st_size))
-        state.append([name, split, status.st_size, status.st_mtime_ns])
+        source = Source(_printable(name), _printable(group), path, split=split, size=status.st_size)
+        sources.append(source)
+        state.append([source.name, split, source.size, status.st_mtime_ns])
     return sources, state
 
 
