@@ -130,6 +130,11 @@ def _next_steps(ctx: Context) -> Iterable[str]:
     if status.get("failed", 0):
         yield f"Find out why {_plural(status['failed'], 'run')} failed (@tbl-ledger), then `ablations run --retry`."
     study, found = ctx.study, ctx.comparisons
+    if ctx.finished and any(each.verdict == "not_assessed" for each in found):
+        yield (
+            f"Use more seeds: a verdict takes {study.min_seeds} that arm and baseline share, and is tentative with fewer "
+            f"than {study.standard_seeds}."
+        )
     open_ = [each for each in found if each.verdict == "inconclusive"]
     seeds = [each for each in open_ if each.more_seeds is not None]
     if seeds:
@@ -205,7 +210,7 @@ def _reference_sentence(ctx: Context) -> str:
 
 def scores(ctx: Context, folder: Path) -> str:
     """The other scores."""
-    return tables.secondary_table(ctx)
+    return tables.secondary_table(ctx) or "There are no other scores."
 
 
 def ledger(ctx: Context, folder: Path) -> str:

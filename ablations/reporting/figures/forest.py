@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PALETTE = {"good": style.GOOD, "bad": style.BAD, "same": style.SAME, "open": style.OPEN}
 ROWS_PER_FIGURE = 46
 ROW, HEADING, TOP, BOTTOM = 0.235, 0.27, 0.34, 0.52  # inches
+HEAD = "difference [95 % interval]"
 TALLEST = 9.6  # inches of a figure that with its caption fits a page
 
 
@@ -72,10 +73,10 @@ def draw(
     with style.look():
         figure = style.new_figure(style.WIDTH, TOP + body + BOTTOM)
         names = [style.shorten(row.label) for row in rows]
-        left = 0.12 + max(style.text_width(name, 8, "bold" if not row.comparison else "normal")
+        left = 0.15 + max(style.text_width(name, 8, "bold" if not row.comparison else "normal")
                           + (0.12 if row.comparison else 0) for name, row in zip(names, rows, strict=True))  # fmt: skip
         texts = [_figures(row.comparison, decimals) if row.comparison else "" for row in rows]
-        right = 0.42 + max(style.text_width(each, 7.5) for each in texts)
+        right = 0.42 + max(style.text_width(HEAD, 7), *(style.text_width(each, 7.5) for each in texts))
         height = TOP + body + BOTTOM
         box = (left / style.WIDTH, BOTTOM / height, 1 - (left + right) / style.WIDTH, body / height)
         axes = figure.add_axes(box)
@@ -103,7 +104,7 @@ def _rows(
         y = top + height / 2
         top += height
         heading = row.comparison is None
-        axes.annotate(name, (0, y + (0.03 if heading else 0)), xycoords=across, xytext=(-6, 0),
+        axes.annotate(name, (0, y + (0.03 if heading else 0)), xycoords=across, xytext=(-8, 0),
                       textcoords="offset points", ha="right", va="center",
                       weight="bold" if heading else "normal", color=style.INK, annotation_clip=False)  # fmt: skip
         if row.comparison is None:
@@ -153,7 +154,7 @@ def _head(axes: Axes, limits: tuple[float, float], smallest: float | None, right
     """What the columns and the band are, above the first row."""
     offset: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom", "fontsize": 7,
               "color": style.QUIET, "annotation_clip": False}  # fmt: skip
-    axes.annotate("difference [95 % interval]", (1, 1), xytext=(23, 4), ha="left", **offset)
+    axes.annotate(HEAD, (1, 1), xytext=(23, 4), ha="left", **offset)
     if smallest and smallest < max(-limits[0], limits[1]):
         from matplotlib.transforms import blended_transform_factory
 
