@@ -78,7 +78,7 @@ class Rules:
         return self.alpha / self.looks
 
 
-def compare(  # noqa: PLR0913 - a study makes these choices, one by one
+def compare(
     frame: pd.DataFrame,
     *,
     baseline: str,
