@@ -48,6 +48,10 @@ class StudyError(AblationsError):
         return "\n".join(lines)
 
 
+class UnknownName(AblationsError):
+    """A name on the command line that means nothing here."""
+
+
 class RunFailed(AblationsError):
     """A run that ended without a result; its text carries the cause."""
 

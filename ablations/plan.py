@@ -112,7 +112,7 @@ def seed_for(part: str, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{part}:{seed}".encode()).digest()[:8], "big") >> 1
 
 
-def forecast(  # noqa: PLR0913  two of them by keyword
+def forecast(
     variants: Sequence[Variant],
     seeds: Sequence[int],
     history: Iterable[Mapping[str, Any]] = (),

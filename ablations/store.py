@@ -61,9 +61,10 @@ def write_atomic(path: Path, text: str) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file, or None where the file is absent."""
     try:
-        return json.loads(path.read_bytes())
+        content: dict[str, Any] = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    return content
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Store:
             FileNotFoundError: The run has not ended.
             ValueError: The record was written by a newer version of this package.
         """
-        record = json.loads((self.run_dir(run_id) / "record.json").read_bytes())
+        record: dict[str, Any] = json.loads((self.run_dir(run_id) / "record.json").read_bytes())
         if record["format"] > FORMAT:
             raise ValueError(f"{run_id}: record of format {record['format']}, this version reads up to {FORMAT}")
         return record
@@ -241,7 +242,7 @@ def read_metrics(path: Path) -> list[tuple[str, int, float, float]]:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     except FileNotFoundError:
         return []
-    return [tuple(json.loads(line)) for line in lines if line.endswith("\n")]  # type: ignore[misc]
+    return [tuple(json.loads(line)) for line in lines if line.endswith("\n")]
 
 
 def _flat_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,7 +299,7 @@ def _own_claim() -> dict[str, Any]:
 
 def _alive(claim: Mapping[str, Any], path: Path) -> bool:
     if claim["host"] == socket.gethostname():
-        return _process_start(claim["pid"]) == claim["process_start"]
+        return bool(_process_start(claim["pid"]) == claim["process_start"])
     probe = path.with_name(f".{path.name}.{os.getpid()}.now")
     probe.touch()  # the file server's clock against itself, whatever this host's clock says
     age_s = probe.stat().st_mtime - path.stat().st_mtime

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ablations.naming.data import Split
 from ablations.plan import seed_for
 
-POOL_BATCHES = 50  # batches whose samples are sorted by length together
+POOL_BATCHES = 4  # batches sorted by length together; 50 pad less, but learn worse: such batches are too much alike
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def steps_of(samples: int, batch_samples: int, epochs: float, max_steps: int | N
     return max_steps if max_steps is not None else max(1, math.ceil(epochs * math.ceil(samples / batch_samples)))
 
 
-def training_order(lengths: NDArray[np.int64], batch_samples: int, steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
+def training_order(
+    lengths: NDArray[np.int32], batch_samples: int, steps: int, seed: int
+) -> Iterator[NDArray[np.int64]]:
     """Yields the rows of each training batch, ``steps`` of them.
 
     Every epoch is a fresh permutation; inside pools of ``POOL_BATCHES`` batches samples of like length go together.
@@ -64,7 +66,7 @@ def training_order(lengths: NDArray[np.int64], batch_samples: int, steps: int, s
 
 
 def _epoch_order(
-    lengths: NDArray[np.int64], batch_samples: int, rng: np.random.Generator
+    lengths: NDArray[np.int32], batch_samples: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
     order = rng.permutation(len(lengths))
     pool = batch_samples * POOL_BATCHES
@@ -76,7 +78,7 @@ def _epoch_order(
             yield batches[at]
 
 
-def evaluation_order(lengths: NDArray[np.int64], batch_samples: int) -> Iterator[NDArray[np.int64]]:
+def evaluation_order(lengths: NDArray[np.int32], batch_samples: int) -> Iterator[NDArray[np.int64]]:
     """Yields all rows once, longest first, in batches of like length."""
     order = np.argsort(-lengths, kind="stable")
     for start in range(0, len(order), batch_samples):

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
+from ablations.naming.flops import Sizes, forward_flops
+from ablations.naming.metrics import METRICS
 from ablations.schema import tunable
+
+SPLITS_SCORED = ("validation", "test")
+SAMPLES = {  # of the training and the two other splits, for forecasts alone: seen on Python 3.11, and code2seq's files
+    "python-stdlib": (12_600, 1_600),
+    "java-small": (80_598, 3_750),
+}
+UNKNOWN_SAMPLES = (100_000, 5_000)
+BASE_SIZES = {  # of a pretrained encoder that is not on this machine: RoBERTa base
+    "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072, "vocab_size": 50_265,
+}  # fmt: skip
+NAME_TOKENS = 4  # of a name, end mark included: the mean of both corpora, rounded up
 
 
 @dataclass
@@ -61,7 +76,7 @@ class Model:
 
     hidden: int = tunable(128, "width of encoder and decoder (encoder from scratch)", unit="units", ge=8, le=16384)
     init: str = tunable(
-        "fan_in", "initialisation of new weights: N(0, 0.02) or N(0, 1/fan in)", choices=("bert", "fan_in")
+        "fan_in", "initialisation of new weights: N(0, 0.02²) or N(0, 1/fan in)", choices=("bert", "fan_in")
     )
     tie_embeddings: bool = tunable(True, "the decoder's output layer is its embedding")
     share_embeddings: bool = tunable(True, "the decoder's embedding is the encoder's")
@@ -137,6 +152,19 @@ class Config:
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
+    metrics: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            f"{split}_{name}": direction
+            for split in SPLITS_SCORED
+            for name, direction in [*((each.name, each.direction) for each in METRICS.values()), ("loss", "min")]
+        }
+    )
+
+    @staticmethod
+    def flops(config: Mapping[str, Any]) -> float | None:
+        """Operations of one run, roughly: assumed numbers of samples, every input at its full length."""
+        return _rough_flops(config)
+
     @staticmethod
     def cross_check(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yields (key, message) for values that are fine alone and not together."""
@@ -158,13 +186,38 @@ class Config:
 def pretrained_sizes(name: str) -> dict[str, Any] | None:
     """The ``config.json`` of a pretrained encoder in a local folder, or None where it is not one."""
     file = Path(name) / "config.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if not file.is_file():
+        return None
+    sizes: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return sizes
 
 
 def positions_of(sizes: Mapping[str, Any]) -> int:
     """Longest input of a pretrained encoder, in tokens (RoBERTa keeps two positions for padding)."""
     reserved = 2 if sizes.get("model_type") in {"roberta", "xlm-roberta", "camembert"} else 0
     return int(sizes.get("max_position_embeddings", 1 << 30)) - reserved
+
+
+def _rough_flops(config: Mapping[str, Any]) -> float | None:
+    pretrained = config["encoder.pretrained"]
+    found = (pretrained_sizes(pretrained) or BASE_SIZES) if pretrained else {}
+    sizes = Sizes(
+        hidden=found.get("hidden_size", config["model.hidden"]),
+        encoder_layers=found.get("num_hidden_layers", config["encoder.layers"]),
+        encoder_intermediate=found.get("intermediate_size", config["encoder.intermediate"]),
+        decoder_layers=config["decoder.layers"],
+        decoder_intermediate=config["decoder.intermediate"],
+        vocabulary=found.get("vocab_size", config["data.vocabulary"]),
+    )
+    train, other = SAMPLES.get(config["data.corpus"], UNKNOWN_SAMPLES)
+    train = min(train, config["data.train_samples"] or train)
+    validation = min(other, config["data.validation_samples"] or other)
+    test = min(other, config["data.test_samples"] or other)
+    batch = config["training.batch_samples"]
+    steps = config["training.max_steps"] or math.ceil(config["training.epochs"] * math.ceil(train / batch))
+    evaluated = validation * math.ceil(steps / config["evaluation.every_steps"]) + test
+    one = forward_flops(sizes, 1, config["data.input_tokens"], NAME_TOKENS, NAME_TOKENS)
+    return 3 * one * steps * batch + 2 * one * evaluated  # scored twice: teacher-forced, and generated
 
 
 def _check_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ablations.naming.config import Config
 from ablations.schema import flatten, nest, schema_of
 
 if TYPE_CHECKING:
+    from ablations.naming.metrics import Words
     from ablations.naming.training import Evaluated
 
 PRELOAD = ("ablations.naming.training",)
@@ -52,7 +53,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablations"
 
 
-@ex.main
+@ex.main  # type: ignore[untyped-decorator]
 def run(_config: Mapping[str, Any], _run: Run, seed: int) -> dict[str, float]:
     """Trains, validates and tests one model; returns its scores."""
     import torch
@@ -73,7 +74,7 @@ def run(_config: Mapping[str, Any], _run: Run, seed: int) -> dict[str, float]:
     return outcome.scores
 
 
-def references(train: Iterable[list[str]], test: list[list[str]]) -> dict[str, dict[str, Any]]:
+def references(train: Sequence[Words], test: Sequence[Words]) -> dict[str, dict[str, Any]]:
     """What needs no learning: the scores on the test split of always answering the training split's commonest name.
 
     Args:
@@ -85,13 +86,13 @@ def references(train: Iterable[list[str]], test: list[list[str]]) -> dict[str, d
     from ablations.naming.metrics import score
 
     counts = Counter(tuple(words) for words in train)
-    answer = list(min(counts, key=lambda words: (-counts[words], words)))
+    answer = min(counts, key=lambda words: (-counts[words], words))
     per_sample = score(test, [answer] * len(test))
     scores: dict[str, Any] = {f"test_{name}": sum(values) / len(values) for name, values in per_sample.items()}
     return {"always the commonest name": {"answer": " ".join(answer), **scores}}
 
 
-def _keep_examples(run: Run, targets: list[list[str]], test: Evaluated) -> None:
+def _keep_examples(run: Run, targets: Sequence[Words], test: Evaluated) -> None:
     """Stores the test split sample by sample, one JSON object a line."""
     folder = Path(os.environ.get("ABLATIONS_RUN_DIR", "."))
     path = folder / "test_examples.jsonl.gz"

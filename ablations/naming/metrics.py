@@ -71,6 +71,4 @@ def exact(true: Words, predicted: Words) -> float:
 
 def score(true: Sequence[Words], predicted: Sequence[Words]) -> dict[str, list[float]]:
     """Every metric of every sample, by metric name."""
-    return {
-        each.name: [each.of(t, p) for t, p in zip(true, predicted, strict=True)] for each in METRICS.values()
-    }
+    return {each.name: [each.of(t, p) for t, p in zip(true, predicted, strict=True)] for each in METRICS.values()}

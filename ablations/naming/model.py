@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +12,8 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from ablations.errors import DataError
 from ablations.naming.config import Config
+from ablations.naming.encoding import Specials
 from ablations.plan import seed_for
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """Ids of the tokens the model treats in a way of their own."""
-
-    pad: int
-    bos: int
-    eos: int
 
 
 class NamingModel(nn.Module):
@@ -31,15 +23,16 @@ class NamingModel(nn.Module):
     (BertGeneration) with cross-attention. Causality comes from the decoder; masks are 2-D.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: BertGenerationDecoder, special: SpecialTokens):
+    def __init__(self, encoder: Any, decoder: Any, special: Specials):
         super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
+        self.encoder: Any = encoder  # a PreTrainedModel: its attributes are untyped
+        self.decoder: Any = decoder
         self.special = special
 
     def encode(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """Bodies ``(batch, tokens)`` and their mask to states ``(batch, tokens, hidden)``."""
-        return self.encoder(input_ids=inputs, attention_mask=mask).last_hidden_state
+        states: Tensor = self.encoder(input_ids=inputs, attention_mask=mask).last_hidden_state
+        return states
 
     def logits(self, inputs: Tensor, mask: Tensor, shifted: Tensor, real: Tensor) -> Tensor:
         """Teacher-forced logits, at real positions only.
@@ -59,7 +52,8 @@ class NamingModel(nn.Module):
             encoder_attention_mask=mask,
             use_cache=False,
         ).last_hidden_state
-        return self.decoder.lm_head(states[real])
+        logits: Tensor = self.decoder.lm_head(states[real])
+        return logits
 
     @torch.inference_mode()
     def greedy(self, inputs: Tensor, mask: Tensor, max_tokens: int) -> Tensor:
@@ -94,7 +88,7 @@ class NamingModel(nn.Module):
         return torch.cat(names, dim=1)
 
 
-def build_model(config: Config, vocabulary: int, special: SpecialTokens, seed: int) -> NamingModel:
+def build_model(config: Config, vocabulary: int, special: Specials, seed: int) -> NamingModel:
     """Builds and initialises the model.
 
     Every new parameter draws from a generator seeded by its own name, so that arms of one seed start from the same
@@ -139,7 +133,7 @@ def build_model(config: Config, vocabulary: int, special: SpecialTokens, seed: i
     return model
 
 
-def _encoder(config: Config, vocabulary: int, special: SpecialTokens) -> nn.Module:
+def _encoder(config: Config, vocabulary: int, special: Specials) -> Any:
     size = config.encoder
     if size.pretrained:
         return _pretrained_encoder(config)
@@ -163,7 +157,7 @@ def _encoder(config: Config, vocabulary: int, special: SpecialTokens) -> nn.Modu
     )
 
 
-def _pretrained_encoder(config: Config) -> nn.Module:
+def _pretrained_encoder(config: Config) -> Any:
     name = config.encoder.pretrained
     try:
         settings = AutoConfig.from_pretrained(

@@ -19,7 +19,7 @@ from ablations.naming.config import Config, Training
 from ablations.naming.data import Encoded, Split
 from ablations.naming.flops import Sizes, decoder_flops, encoder_flops, forward_flops
 from ablations.naming.metrics import score
-from ablations.naming.model import NamingModel, SpecialTokens, build_model, parameter_count
+from ablations.naming.model import NamingModel, build_model, parameter_count
 from ablations.plan import seed_for
 
 Log = Callable[[str, float, int], None]  # metric, value, step
@@ -88,12 +88,12 @@ def train(config: Config, data: Encoded, seed: int, device: torch.device, log: L
     Raises:
         Diverged: The loss or the gradient is not finite.
     """
-    special = SpecialTokens(data.pad, data.bos, data.eos)
+    special = data.specials
     model = build_model(config, data.vocabulary_size, special, seed).to(device)
     optimizer = make_optimizer(model, config.training, device)
     sizes = sizes_of(config, model)
     steps = steps_of(len(data.train), config.training.batch_samples, config.training.epochs, config.training.max_steps)
-    order = training_order(data.train.uncut_lengths, config.training.batch_samples, steps, seed)
+    order = training_order(data.train.input_lengths_uncut, config.training.batch_samples, steps, seed)
     journal = Journal(log, 1 if device.type == "cpu" else LOG_EVERY_STEPS_CUDA)
     cost, best = Cost(), Best(config.evaluation.select_by)
     dropout_seed = seed_for("dropout", seed) % 2**31
@@ -172,10 +172,8 @@ def train_step(
     inputs, mask, shifted, labels, real = _on(device, batch)
     with autocast(config.training, device):
         logits = model.logits(inputs, mask, shifted, real)
-    loss = nn.functional.cross_entropy(
-        logits.float(), labels[real], label_smoothing=config.training.label_smoothing
-    )
-    loss.backward()
+    loss = nn.functional.cross_entropy(logits.float(), labels[real], label_smoothing=config.training.label_smoothing)
+    loss.backward()  # type: ignore[no-untyped-call]
     limit = config.training.gradient_clip
     norm = nn.utils.clip_grad_norm_(model.parameters(), limit if limit is not None else math.inf)
     optimizer.step()
@@ -285,8 +283,8 @@ def evaluate(
     sizes = sizes_of(config, model)
     loss_sum, tokens = torch.zeros((), dtype=torch.float64, device=device), 0
     predictions: list[list[str]] = [[] for _ in range(len(split))]
-    for rows in evaluation_order(split.uncut_lengths, config.evaluation.batch_samples):
-        batch = make_batch(split, rows, data.pad, data.bos, fixed_widths(config))
+    for rows in evaluation_order(split.input_lengths_uncut, config.evaluation.batch_samples):
+        batch = make_batch(split, rows, data.specials.pad, data.specials.bos, fixed_widths(config))
         inputs, mask, shifted, labels, real = _on(device, batch)
         with torch.inference_mode(), autocast(config.training, device):
             logits = model.logits(inputs, mask, shifted, real)

@@ -1,0 +1,27 @@
+# make study   sets up, runs study.yaml with the profile that fits this machine, renders its report
+# make test    sets up and passes all tests;  make test-fast leaves out what trains, renders or starts processes
+# make lint    formatting, lint, import bans and types
+.PHONY: study test test-fast lint setup setup-dev
+
+BIN := .venv/bin
+export MPLBACKEND := Agg
+
+study: setup
+	@$(BIN)/ablations run; code=$$?; [ $$code -le 1 ] || exit $$code; $(BIN)/ablations report && exit $$code
+
+test: setup-dev
+	$(BIN)/python -m pytest -q
+
+test-fast: setup-dev
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: setup-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup:
+	@scripts/setup.sh
+
+setup-dev:
+	@scripts/setup.sh dev

@@ -1,0 +1,151 @@
+"""The command line: parses, calls, turns errors into exit codes.
+
+Exit codes: 0 done; 1 a run did not complete, or an error on the way; 2 the study or the command is wrong; 130 stopped
+by hand.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ablations.errors import AblationsError, StudyError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ablations.store import Store
+    from ablations.study import Study
+
+app = typer.Typer(
+    help="Reproducible ablation studies: declare them in one file, run them over seeds, report conclusions that hold.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StudyOption = Annotated[Path, typer.Option("--study", "-s", help="The study's file.")]
+ResultsOption = Annotated[Path, typer.Option("--results", "-r", help="The folder of its runs.")]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", "-p", help="The machine's profile; by default what fits this machine.")
+]
+STUDY, RESULTS = Path("study.yaml"), Path("results")
+
+
+@app.command()
+def validate(study: StudyOption = STUDY, profile: ProfileOption = None) -> None:
+    """Check a study file and say everything that is wrong with it, before anything runs."""
+    from ablations.plan import expand
+    from ablations.study import load_study
+
+    loaded = load_study(study, profile)
+    count = len(expand(loaded))
+    _out().print(
+        f"{study}: fine. {count} variants x {len(loaded.seeds)} seeds{_with_profile(loaded)}.", highlight=False
+    )
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the study file, by which editors complete and check it."""
+    import json
+
+    from ablations.study_schema import study_schema
+
+    print(json.dumps(study_schema(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def plan(study: StudyOption = STUDY, results: ResultsOption = RESULTS, profile: ProfileOption = None) -> None:
+    """Show every variant, what is done, what would run, and how long that would take."""
+    from ablations import commands
+
+    loaded, store = _load(study, results, profile)
+    commands.show_plan(loaded, store, _out())
+
+
+@app.command()
+def run(
+    study: StudyOption = STUDY,
+    results: ResultsOption = RESULTS,
+    profile: ProfileOption = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run this ablation or variant (repeatable).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one a GPU or core.")] = None,
+    executor: Annotated[str, typer.Option(help="local, or inprocess (for debugging).")] = "local",
+    retry: Annotated[bool, typer.Option("--retry", help="Also repeat runs that failed or diverged.")] = False,
+) -> None:
+    """Run what is not done yet; a failed run stops none of the others."""
+    from ablations import commands
+
+    loaded, store = _load(study, results, profile)
+    completed = commands.run_study(loaded, store, _out(), only, workers, executor, retry)
+    raise typer.Exit(0 if completed else 1)
+
+
+@app.command()
+def status(
+    study: StudyOption = STUDY,
+    results: ResultsOption = RESULTS,
+    profile: ProfileOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Show what is done, running, missing, and what failed and why."""
+    from ablations import commands
+
+    loaded, store = _load(study, results, profile)
+    commands.show_status(loaded, store, _out(), as_json)
+
+
+@app.command()
+def report(
+    study: StudyOption = STUDY,
+    results: ResultsOption = RESULTS,
+    profile: ProfileOption = None,
+) -> None:
+    """Render the report, HTML and PDF, of whatever has run so far."""
+    from ablations.reporting.render import render_report
+
+    written = render_report(study, results, profile)
+    for path in written:
+        _out().print(str(path), highlight=False, soft_wrap=True)
+
+
+def _load(study: Path, results: Path, profile: str | None) -> tuple[Study, Store]:
+    from ablations.store import Store
+    from ablations.study import load_study
+
+    return load_study(study, profile), Store(results)
+
+
+def _out() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _with_profile(study: Study) -> str:
+    return f", profile {study.profile}" if study.profile else ""
+
+
+def main() -> None:
+    """The entry point: every expected error becomes a message on stderr and an exit code."""
+    try:
+        app()
+    except StudyError as error:
+        count = len(error.problems)
+        print(f"{error}\n{count} problem{'s' if count > 1 else ''} in {error.file}; nothing was run.", file=sys.stderr)
+        sys.exit(2)
+    except AblationsError as error:
+        print(f"ablations: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nStopped. What has ended is kept; `ablations run` goes on from there.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

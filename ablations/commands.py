@@ -1,0 +1,259 @@
+"""What the commands do, one function each: the recipe of a study, with the words around it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ablations import machine
+from ablations.console import SYMBOLS, duration, plain_table, status_text, watcher
+from ablations.errors import UnknownName, one_of
+from ablations.executors.base import Executor
+from ablations.launch import Ended, Remaining, launch
+from ablations.plan import RunKey, Variant, expand, forecast, run_keys
+from ablations.store import Store
+from ablations.study import Study
+
+EXECUTORS = ("local", "inprocess")
+
+
+def run_study(
+    study: Study,
+    store: Store,
+    out: Console,
+    only: Sequence[str] | None,
+    workers: int | None,
+    executor: str,
+    retry: bool,
+) -> bool:
+    """Runs what is not done yet and says how it went.
+
+    Args:
+        study: What to run.
+        store: Where runs are kept.
+        out: The terminal.
+        only: Names of ablations or variants to run; None for all. The baseline always runs along.
+        workers: Runs at a time; None for one a GPU, or one a core.
+        executor: One of ``EXECUTORS``.
+        retry: Whether failed and diverged runs are run again.
+
+    Returns:
+        Whether every planned run (of ``only``) has completed.
+    """
+    variants = {variant.name: variant for variant in expand(study)}
+    keys = [key for key in run_keys(study) if key.variant in _chosen(variants, only)]
+    todo = store.pending(keys, retry=retry)
+    workers = workers or machine.gpus() or machine.cores()
+    workers = max(1, min(workers, len(todo)))
+    _say_intent(study, store, variants, keys, todo, workers, out)
+    if todo:
+        threads = max(1, machine.cores() // workers)
+        with _executor(executor, study.experiment, workers, threads) as started:
+            _prepare(study, [variants[key.variant] for key in todo], out)
+            expected = _forecast(study, store, list(variants.values()), workers)
+            with watcher(out, study.metric) as watching:
+                ends = launch(
+                    store, started, todo, variants, study.experiment, expected, watching, study.metric, threads=threads
+                )
+        out.print()
+        _say_failures(ends, out)
+    return _say_outcome(study, store, keys, out)
+
+
+def _chosen(variants: Mapping[str, Variant], only: Sequence[str] | None) -> set[str]:
+    if not only:
+        return set(variants)
+    known = {*variants, *(variant.ablation for variant in variants.values() if variant.ablation)}
+    for name in only:
+        if name not in known:
+            raise UnknownName(one_of("ablation or variant", name, sorted(known)))
+    chosen = {name for name, variant in variants.items() if name in only or variant.ablation in only}
+    return chosen | {next(iter(variants))}
+
+
+def _say_intent(
+    study: Study,
+    store: Store,
+    variants: Mapping[str, Variant],
+    keys: Sequence[RunKey],
+    todo: Sequence[RunKey],
+    workers: int,
+    out: Console,
+) -> None:
+    out.print(_title(study))
+    for note in study.notes:
+        out.print(Text(f"Note: {note}"))
+    names = {key.variant for key in keys}
+    out.print(f"{len(names)} variants x {len(study.seeds)} seeds = {len(keys)} runs, {len(todo)} to run.")
+    running = sum(store.status(key.run_id) == "running" for key in keys)
+    if running:
+        out.print(f"{running} are being run by another process and left to it.")
+    if todo:
+        expected = _forecast(study, store, list(variants.values()), workers)
+        left = expected.left_s(todo, [])
+        out.print(f"{workers} at a time, {'about ' + duration(left) if left is not None else 'time unknown'}.")
+
+
+def _executor(name: str, experiment: str, workers: int, threads: int) -> Executor:
+    if name not in EXECUTORS:
+        raise UnknownName(one_of("executor", name, EXECUTORS))
+    if name == "inprocess":
+        from ablations.executors.inprocess import InProcessExecutor
+
+        return InProcessExecutor()
+    from ablations import runner
+    from ablations.executors.local import LocalExecutor
+
+    return LocalExecutor(workers, threads, machine.gpus(), runner.preload(experiment))
+
+
+def _prepare(study: Study, variants: Sequence[Variant], out: Console) -> None:
+    from ablations import runner
+
+    distinct = {variant.config_hash: variant.config for variant in variants}
+    runner.prepare(study.experiment, list(distinct.values()), lambda line: out.print(Text(line, style="dim")))
+
+
+def _forecast(study: Study, store: Store, variants: Sequence[Variant], workers: int) -> Remaining:
+    expected = forecast(variants, study.seeds, store.history(), workers, flops=study.schema.flops)
+    return Remaining(expected.seconds, workers)
+
+
+def _say_failures(ends: Sequence[Ended], out: Console) -> None:
+    for end in ends:
+        if end.status != "completed":
+            line = status_text(end.status)
+            line.append(f"  {end.key.variant}, seed {end.key.seed}: {end.cause}", style="default")
+            out.print(line)
+
+
+def _say_outcome(study: Study, store: Store, keys: Sequence[RunKey], out: Console) -> bool:
+    """Prints a line a variant and what to do next; returns whether all of ``keys`` have completed."""
+    out.print(_score_table(study, store, keys))
+    statuses = Counter(store.status(key.run_id) for key in keys)
+    out.print()
+    if statuses["completed"] == len(keys):
+        out.print("All runs have completed. Next: ablations report")
+        return True
+    out.print(_counted(statuses))
+    if statuses["failed"] or statuses["diverged"]:
+        out.print("Failed and diverged runs are not repeated by themselves; ablations run --retry repeats them.")
+    if statuses["interrupted"] or statuses["missing"]:
+        out.print("ablations run goes on with what is missing.")
+    return False
+
+
+def _score_table(study: Study, store: Store, keys: Sequence[RunKey]) -> Table:
+    rows = []
+    for name, own in _by_variant(keys).items():
+        records = [store.read_record(key.run_id) for key in own if store.status(key.run_id) == "completed"]
+        values = [score for each in records if (score := each["scores"].get(study.metric)) is not None]
+        mean = f"{statistics.fmean(values):.3f}" if values else "–"
+        spread = f"± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+        taken = duration(statistics.fmean(each["seconds"] for each in records)) if records else "–"
+        rows.append((Text(name), f"{len(records)}/{len(own)}", mean, spread, taken))
+    columns = ("variant", "runs", study.metric, "sd", "a run")
+    return plain_table(columns, rows, right=("runs", study.metric, "a run"))
+
+
+def _by_variant(keys: Sequence[RunKey]) -> dict[str, list[RunKey]]:
+    grouped: dict[str, list[RunKey]] = {}
+    for key in keys:
+        grouped.setdefault(key.variant, []).append(key)
+    return grouped
+
+
+def _counted(statuses: Mapping[str, int]) -> Text:
+    return Text(", ").join(status_text(status, statuses[status]) for status in SYMBOLS if statuses.get(status))
+
+
+# -- plan and status ------------------------------------------------------------------------------------------
+
+
+def show_plan(study: Study, store: Store, out: Console) -> None:
+    """Prints every variant: what differs from the baseline, what is done, what would run, how long it would take."""
+    variants, keys = expand(study), run_keys(study)
+    todo = store.pending(keys)
+    workers = max(1, min(machine.gpus() or machine.cores(), len(todo) or 1))
+    waiting = {key.run_id for key in todo}
+    expected = forecast(
+        variants,
+        study.seeds,
+        store.history(),
+        workers,
+        flops=study.schema.flops,
+        done={key.run_id for key in keys} - waiting,
+    )
+    out.print(_title(study))
+    rows = []
+    for variant in variants:
+        own = [key for key in keys if key.variant == variant.name]
+        left = sum(key.run_id in waiting for key in own)
+        seconds = expected.seconds[variant.name]
+        each = duration(seconds) if seconds is not None else "unknown"
+        rows.append((Text(variant.name), Text(variant.label), f"{len(own) - left}/{len(own)}", str(left), each))
+    out.print(plain_table(("variant", "change", "done", "to run", "a run"), rows, right=("done", "to run", "a run")))
+    out.print()
+    for note in study.notes:
+        out.print(Text(f"Note: {note}"))
+    seeds = ", ".join(map(str, study.seeds))
+    out.print(f"{len(variants)} variants x {len(study.seeds)} seeds ({seeds}) = {len(keys)} runs, {len(todo)} to run.")
+    if todo:
+        total = duration(expected.total) if expected.total is not None else "an unknown time"
+        out.print(f"About {total} with {workers} at a time ({expected.source}).")
+
+
+def show_status(study: Study, store: Store, out: Console, as_json: bool) -> None:
+    """Prints how every planned run stands, and why what failed did."""
+    rows = [_standing(store, key) for key in run_keys(study)]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    out.print(_title(study))
+    by_variant: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_variant.setdefault(row["variant"], []).append(row)
+    lines = [(Text(name), _counted(Counter(row["status"] for row in own))) for name, own in by_variant.items()]
+    out.print(plain_table(("variant", "runs"), lines))
+    out.print()
+    for row in rows:
+        if row["cause"] or row["status"] == "running":
+            line = status_text(row["status"])
+            line.append(f"  {row['variant']}, seed {row['seed']}", style="default")
+            line.append(f": {row['cause']}" if row["cause"] else f", {row['progress']}", style="default")
+            line.append(f"\n    {row['folder']}", style="dim")
+            out.print(line, soft_wrap=True)
+    out.print(_counted(Counter(row["status"] for row in rows)))
+
+
+def _standing(store: Store, key: RunKey) -> dict[str, Any]:
+    status = store.status(key.run_id)
+    cause, progress = None, None
+    if (store.run_dir(key.run_id) / "record.json").exists():
+        error = store.read_record(key.run_id)["error"]
+        cause = f"{error['type']}: {error['message']}" if error else None
+    elif status == "interrupted":
+        cause = "its process ended without a word"
+    elif status == "running":
+        found = store.progress(key.run_id)
+        progress = f"step {found.step} of {found.steps or '?'}" if found else "starting"
+    return {
+        "variant": key.variant,
+        "seed": key.seed,
+        "run_id": key.run_id,
+        "status": status,
+        "cause": cause,
+        "progress": progress,
+        "folder": str(store.run_dir(key.run_id)),
+    }
+
+
+def _title(study: Study) -> Text:
+    return Text(study.name + (f", profile {study.profile}" if study.profile else ""), style="bold")
