@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 Arrays = Mapping[str, NDArray[Any]]
 Say = Callable[[str], None]
 _META = "meta"
+DAMAGED = "is damaged"  # in every message on a cached file that has to be made again
 
 
 def digest(*parts: object) -> str:
@@ -56,7 +57,7 @@ def load(file: Path, say: Say) -> tuple[Arrays, dict[str, Any]] | None:
         if listed["arrays"] != _shapes(arrays):  # the list of members has no checksum
             raise ValueError("arrays are missing")
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
-        say(f"cached file {file.name} is damaged ({error}): building it again")
+        say(f"cached file {file.name} {DAMAGED} ({error}): making it again")
         return None
     return arrays, listed["meta"]
 

@@ -116,17 +116,25 @@ def load_data(config: Config, cache: Path, progress: Callable[[str], None] | Non
     Raises:
         DataError: The corpus or the tokenizer is not there or not what it should be.
     """
-    say = progress or _logger.info
+    say = progress or _log
     corpus = corpora.find(config.data, cache, say)
     request = cache / "requests" / f"{_request_key(config, corpus)}.json"
     found = _load_request(request, cache, say)
     if found is None:
         with caching.locked(request, say):
-            found = _load_request(request, cache, say)
+            found = _load_request(request, cache, _quiet)
             if found is None:
                 found = _make(config, corpus, request, cache, say)
     arrays, codec_state, facts = found
     return _cut(arrays, encoding.codec_from(codec_state), facts, config.data)
+
+
+def _quiet(message: str) -> None:
+    pass
+
+
+def _log(message: str) -> None:
+    _logger.log(logging.WARNING if caching.DAMAGED in message else logging.INFO, message)
 
 
 _Found = tuple[caching.Arrays, dict[str, Any], dict[str, Any]]
@@ -140,9 +148,9 @@ def _load_request(request: Path, cache: Path, say: caching.Say) -> _Found | None
         entry = json.loads(request.read_text(encoding="utf-8"))
         key, facts = entry["encoded"], entry["facts"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        say(f"cached file {request.name} is damaged ({error}): making it again")
+        say(f"cached file {request.name} {caching.DAMAGED} ({error}): making it again")
         return None
-    found = caching.load(_encoded_file(cache, key), say)
+    found = caching.load(_encoded_file(cache, key), _quiet)  # _make says what is wrong with it
     return (found[0], found[1], facts) if found else None
 
 

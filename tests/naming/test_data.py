@@ -138,6 +138,14 @@ def test_a_damaged_cache_is_made_again_and_said(tmp_path, folder):
     assert heard == []
 
 
+def test_without_a_listener_damage_is_logged_as_a_warning(tmp_path, caplog):
+    load_data(config(), tmp_path)
+    for damaged in (tmp_path / "encoded").glob("[!.]*"):
+        damaged.write_bytes(b"")
+    load_data(config(), tmp_path)
+    assert [record.levelname for record in caplog.records if "is damaged" in record.message] == ["WARNING"]
+
+
 def test_java_small_is_encoded_with_its_own_splits(java_archive, tmp_path):
     made = load_data(config(corpus="java-small", path=str(java_archive), every_nth_file=1), tmp_path / "cache")
     assert made.train.targets[:3] == [("get", "size"), ("to", "string"), ("read", "http", "header")]
