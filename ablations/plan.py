@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ablations.study import Study
 
-ASSUMED_FLOPS_PER_S = 2e10
+ASSUMED_FLOPS_PER_S = 5e10
 """Rate of one CPU worker where nothing was measured: a small transformer in fp32 on one core of a 2020s server."""
 
 

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -37,6 +38,8 @@ RECORDED_PACKAGES = (
 )  # fmt: skip
 PROGRESS_EVERY_S = 1.0
 RENEW_EVERY_S = 30.0
+# Sacred 0.8.7 warns of its own dependency at each import; nobody who reads it can act on it.
+warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 EXIT_CODES = {"completed": 0, "failed": 1, "diverged": 1, "interrupted": 130}
 
 

@@ -1,0 +1,42 @@
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+TOYS = str(Path(__file__).parent / "toys")
+sys.path.insert(0, TOYS)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [TOYS, os.environ.get("PYTHONPATH")]))  # for the runs' processes
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Tests extract their own data: what lies in a user's cache must not make them pass."""
+    os.environ["ABLATIONS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+COIN = """
+study: coin
+experiment: coin.experiment:ex
+metric: heads
+seeds: 3
+baseline: {coin.weight: 0.5}
+ablations:
+  loaded:
+    set: {coin.weight: 0.9}
+"""
+
+
+@pytest.fixture
+def coin_study(tmp_path):
+    """Writes a study of the toy experiment, with more ablations where they are given, and returns its path."""
+
+    def write(more: str = "") -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(COIN + textwrap.indent(textwrap.dedent(more).strip("\n"), "  "), encoding="utf-8")
+        return path
+
+    return write

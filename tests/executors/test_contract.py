@@ -1,0 +1,106 @@
+"""What every executor must do; a new file in ablations/executors/ is found and tested here."""
+
+import importlib
+import pkgutil
+import time
+
+import pytest
+
+import ablations.executors
+from ablations.executors.base import Executor
+from ablations.plan import expand, run_keys
+from ablations.store import Store
+from ablations.study import load_study
+
+MODULES = [each.name for each in pkgutil.iter_modules(ablations.executors.__path__) if each.name != "base"]
+ARGUMENTS = {"local": {"workers": 2, "threads": 1, "modules": ("coin.experiment",)}}
+
+
+def executor_of(name):
+    module = importlib.import_module(f"ablations.executors.{name}")
+    kinds = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Executor)]
+    (kind,) = [each for each in kinds if each is not Executor]
+    return kind(**ARGUMENTS.get(name, {}))
+
+
+@pytest.fixture(params=MODULES)
+def executor(request):
+    with executor_of(request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def folders(coin_study, tmp_path):
+    def prepare(more=""):
+        study, store = load_study(coin_study(more)), Store(tmp_path / "results")
+        variants = {variant.name: variant for variant in expand(study)}
+        keys = run_keys(study)
+        return store, [store.prepare(key, variants[key.variant], study.experiment, threads=1) for key in keys]
+
+    return prepare
+
+
+def wait(jobs, seconds=60):
+    until = time.monotonic() + seconds
+    while any(job.state() != "ended" for job in jobs):
+        assert time.monotonic() < until, [job.state() for job in jobs]
+        time.sleep(0.02)
+
+
+def test_every_submitted_folder_is_run_once(executor, folders):
+    store, submitted = folders()
+    wait([executor.submit(folder) for folder in submitted])
+    assert [store.status(folder.name) for folder in submitted] == ["completed"] * 6
+    assert len(list(store.root.glob("sacred/*/run.json"))) == 6
+
+
+def test_a_failed_run_stops_none_of_the_others(executor, folders):
+    store, submitted = folders("bad: {set: {trouble.kind: error}}")
+    wait([executor.submit(folder) for folder in submitted])
+    assert sorted(store.status(folder.name) for folder in submitted) == ["completed"] * 6 + ["failed"] * 3
+
+
+def test_a_job_that_has_ended_can_be_cancelled_to_no_effect(executor, folders):
+    store, submitted = folders()
+    job = executor.submit(submitted[0])
+    wait([job])
+    job.cancel()
+    assert (job.state(), store.status(submitted[0].name)) == ("ended", "completed")
+
+
+def test_a_killed_process_frees_its_slot_and_says_how_it_ended(folders):
+    store, submitted = folders("bad: {set: {trouble.kind: kill}}")
+    with executor_of("local") as executor:
+        jobs = [executor.submit(folder) for folder in submitted]
+        wait(jobs)
+        endings = {store.status(job.run_dir.name): job.ending() for job in jobs}
+    assert endings == {"completed": None, "interrupted": "killed by SIGKILL (out of memory?)"}
+
+
+def test_cancelling_ends_a_running_job_and_keeps_a_queued_one_from_starting(folders):
+    store, submitted = folders("slow: {set: {trouble.kind: sleep}}")
+    slow = [folder for folder in submitted if store_variant(folder) == "slow"]
+    with executor_of("local") as executor:
+        jobs = [executor.submit(folder) for folder in slow]
+        until = time.monotonic() + 30
+        while not all((folder / "progress.json").exists() for folder in slow[:2]) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert [job.state() for job in jobs] == ["running", "running", "queued"]
+        for job in jobs:
+            job.cancel()
+        wait(jobs, 30)
+    assert [store.status(folder.name) for folder in slow] == ["interrupted", "interrupted", "missing"]
+
+
+def test_what_a_run_prints_is_in_its_log(folders):
+    _, submitted = folders("bad: {set: {trouble.kind: error}}")
+    bad = next(folder for folder in submitted if store_variant(folder) == "bad")
+    with executor_of("local") as executor:
+        wait([executor.submit(bad)])
+    assert "the coin stood on its edge" in (bad / "log.txt").read_text()
+
+
+def store_variant(folder):
+    import json
+
+    return json.loads((folder / "job.json").read_text())["variant"]
