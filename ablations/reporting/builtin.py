@@ -150,7 +150,7 @@ def _write_html(document: Document, project: Path, target: Path, metadata: Mappi
     blocks, contents = _number_headings(blocks)
     tree = {**document.tree, "blocks": blocks, "meta": {}}
     body = _pandoc(json.dumps(tree), "json", "html5", "--mathml", "--shift-heading-level-by=1", "--section-divs")
-    body = re.sub(r'(<t[hd]) style="text-align: (left|right|center);"', r'\1 class="\2"', body)
+    body = re.sub(r'(<t[hd](?: colspan="\d+")?) style="text-align: (left|right|center);"', r'\1 class="\2"', body)
     style = _asset("page.css") + _project_file(project, "style.css")
     script = re.sub(r"^\s*<script>|</script>\s*$", "", _project_file(project, "script.html"))
     policy = (

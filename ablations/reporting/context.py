@@ -138,8 +138,10 @@ class Context:
         return [self.records[each] for each in self.ids[variant] if each in self.records]
 
     def pair_ids(self, arm: str) -> tuple[str, ...]:
-        """The runs behind a difference: the arm's and the baseline's."""
-        return self.ids[arm] + self.ids[self.baseline.name]
+        """The runs behind a difference: the arm's and the baseline's at the seeds that both completed."""
+        shared = {f"s{seed}" for seed in self.by_arm[arm].seeds}
+        both = self.ids[arm] + self.ids[self.baseline.name]
+        return tuple(run_id for run_id in both if run_id.rpartition("-")[2] in shared)
 
     @cached_property
     def newest(self) -> str | None:

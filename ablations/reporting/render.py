@@ -61,11 +61,11 @@ def _render_with_quarto(quarto: str, project: Path, output: Path, ctx: Context) 
     environment = {**os.environ, "SOURCE_DATE_EPOCH": ctx.epoch, "ABLATIONS_FRAGMENTS": "written"}
     command = [quarto, "render", str(project), "--metadata", f"title:{ctx.study.name}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=QUARTO_SECONDS, check=False)
-    written = [project / "_output" / f"report.{kind}" for kind in ("html", "pdf")]
-    if done.returncode or not all(path.is_file() for path in written):
+    written = {kind: sorted((project / "_output").glob(f"*.{kind}")) for kind in ("html", "pdf")}
+    if done.returncode or not all(written.values()):
         raise RenderError(f"quarto render failed ({done.returncode}):\n{done.stderr[-4000:]}")
     output.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copy2(path, output / path.name)) for path in written]
+    return [Path(shutil.copyfile(paths[0], output / f"report.{kind}")) for kind, paths in written.items()]
 
 
 def project_of(study: Path) -> Path:

@@ -132,8 +132,8 @@ def _next_steps(ctx: Context) -> Iterable[str]:
     study, found = ctx.study, ctx.comparisons
     if ctx.finished and any(each.verdict == "not_assessed" for each in found):
         yield (
-            f"Use more seeds: a verdict takes {study.min_seeds} that arm and baseline share, and is tentative with fewer "
-            f"than {study.standard_seeds}."
+            f"Use more seeds: a verdict takes {study.min_seeds} that arm and baseline share, and is tentative with "
+            f"fewer than {study.standard_seeds}."
         )
     open_ = [each for each in found if each.verdict == "inconclusive"]
     seeds = [each for each in open_ if each.more_seeds is not None]
@@ -174,7 +174,8 @@ def compared(ctx: Context, folder: Path) -> str:
     skipped = ", ".join(code(name) for name in study.skipped)
     facts = [
         f"Primary metric: {code(study.metric)}, {'larger' if study.direction == 'max' else 'smaller'} is better.",
-        f"Smallest effect of interest: {effect}. Level: {study.alpha:g}, {escape(study.correction)} correction.",
+        f"Smallest effect of interest: {effect}. Level: {study.alpha:g}; correction for multiple "
+        f"testing: {escape(study.correction.capitalize())}.",
         f"Seeds: {', '.join(map(str, study.seeds))}; the same in every arm, and arms are compared seed by seed.",
         f"Experiment: {code(study.experiment)}.",
         f"Left out by the profile: {skipped}." if skipped else "",

@@ -33,7 +33,7 @@ def escape(text: object) -> str:
     """
     safe = plain(text).replace("\\", "\x00")
     safe = _SPECIAL.sub(r"\\\g<0>", safe).replace("\x00", "&#92;")
-    safe = re.sub(r"-(?=-)|(?<=-)-|^[-+:=](?=\s|$|-)|\.(?=\.)|(?<=\.)\.", r"\\\g<0>", safe)
+    safe = re.sub(r"([-:.])(?=\1)|(?<=[-:.])[-:.]|^[-+:=%](?=\s|$|-)", r"\\\g<0>", safe)
     safe = _ORDINAL.sub(r"\1\\\2", safe)
     return safe.replace("://", r":\/\/").replace("www.", r"www\.")
 

@@ -172,3 +172,27 @@ def _record(job: Mapping[str, Any], outcome: Outcome, value: float, steps: int) 
                         "host": "test", "threads": 1, "packages": {"numpy": "2.4.0", "torch": "2.13.0"}},
         "code": {"package_hash": "0123456789abcdef" * 4, "git_commit": "fedcba98" * 5, "git_dirty": False},
     }  # fmt: skip
+
+
+def _unfinished(variant: str, seed: int) -> Outcome:
+    return Outcome("missing") if seed == 2 or variant in ("dropout", "layers=6") else Outcome()
+
+
+HOSTILE = '<script>alert(1)</script> | $x$ {{< include x >}} ```{=html} @tbl-main [a](b) \\textbf{x} #eval("1")'
+
+
+def _with_failures(variant: str, seed: int) -> Outcome:
+    if variant == "lr=0.004":
+        return Outcome("diverged", "loss is nan at step 120")
+    return Outcome("failed", HOSTILE) if variant == "layers=6" and seed == 1 else Outcome()
+
+
+STATES: dict[str, tuple[int, Outcomes | None]] = {
+    "complete": (5, everything_completes),
+    "three seeds": (3, everything_completes),
+    "one seed": (1, everything_completes),
+    "unfinished": (3, _unfinished),
+    "failures": (3, _with_failures),
+    "nothing": (3, None),
+}
+"""Seeds and outcomes of the small study, by name of the state."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +67,8 @@ def look() -> Iterator[None]:
     """Sets the look for the figures drawn inside the block."""
     from matplotlib import rc_context
 
-    with rc_context(RC):
+    with rc_context(RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # it is drawn as a box
         yield
 
 
