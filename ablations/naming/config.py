@@ -60,6 +60,7 @@ class Data:
         choices=("keep", "mask", "drop"),
     )
     docstrings: bool = tunable(True, "keep docstrings and comments inside the function")
+    keywords: bool = tunable(True, "keep the language's keywords, and self, cls, this and super, in the body")
     encoding: str = tunable(
         "words",
         "identifier words of the training split, BPE trained on it, or the pretrained encoder's own tokenizer",

@@ -15,7 +15,7 @@ from ablations.naming.corpora import SPLITS, Corpus
 from ablations.naming.extraction import Source, Table
 from ablations.naming.functions import ABSTRACT, EMPTY, OVERRIDE
 from ablations.naming.splits import assign
-from ablations.naming.words import split_words
+from ablations.naming.words import split_words, without_keywords
 
 VERSION = 1  # part of cache keys: raise it when the same functions and options would give other samples
 _LISTED = 50  # names of projects or files in the record at most
@@ -137,7 +137,7 @@ class _Choice:
         for row in rows:
             target = " ".join(split_words(row.name))
             reason = self._unwanted(row, target)
-            code, own_name = ("", False) if reason else _shown(row, self.data)
+            code, own_name = ("", False) if reason else _shown(row, self.data, self.language)
             if own_name and self.data.recursive_calls == "drop":
                 reason = "own name in its body"
             digest = hashlib.blake2b(" ".join([row.name, *code.split()]).encode("utf-8"), digest_size=16).digest()
@@ -167,7 +167,7 @@ class _Choice:
         return next((reason for reason, holds in reasons.items() if holds), "")
 
 
-def _shown(row: _Row, data: Data) -> tuple[str, bool]:
+def _shown(row: _Row, data: Data, language: str) -> tuple[str, bool]:
     """The function's code with MASK for its name, and whether the name occurs a second time."""
     hidden = [] if data.docstrings else row.comments
     spans = [(row.name_start, row.name_start + len(row.name), MASK), *((start, end, " ") for start, end in hidden)]
@@ -182,7 +182,7 @@ def _shown(row: _Row, data: Data) -> tuple[str, bool]:
     if places and data.recursive_calls == "mask":
         for start in reversed(places):
             code = code[:start] + MASK + code[start + len(row.name) :]
-    return code, bool(places)
+    return code if data.keywords else without_keywords(code, language), bool(places)
 
 
 def _occurrences(code: str, name: str) -> Iterator[int]:

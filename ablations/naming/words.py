@@ -20,6 +20,27 @@ def split_words(identifier: str) -> tuple[str, ...]:
     return tuple(word for run in LETTERS.findall(identifier) for word in split_run(run))
 
 
+_PYTHON = """False None True and as assert async await break class continue def del elif else except finally for from
+global if import in is lambda nonlocal not or pass raise return try while with yield self cls super"""
+_JAVA = """abstract assert boolean break byte case catch char class const continue default do double else enum extends
+false final finally float for goto if implements import instanceof int interface long native new null package private
+protected public return short static strictfp super switch synchronized this throw throws transient true try void
+volatile while"""
+_KEYWORDS = {
+    language: re.compile(rf"(?<!\w)(?:{'|'.join(words.split())})(?!\w)")
+    for language, words in {"python": _PYTHON, "java": _JAVA}.items()
+}
+
+
+def without_keywords(code: str, language: str) -> str:
+    """Leaves out a language's keywords where they stand alone; parts of a longer identifier stay.
+
+    >>> without_keywords("def is_open(self): return self.is_open", "python").split()
+    ['is_open(', '):', '.is_open']
+    """
+    return _KEYWORDS[language].sub("", code)
+
+
 @lru_cache(maxsize=1 << 17)
 def split_run(run: str) -> tuple[str, ...]:
     """Splits a run of letters at its changes of case; lower-cased."""
