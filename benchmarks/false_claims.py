@@ -1,10 +1,8 @@
 """How often the analysis claims what is not so, by simulation: ``python benchmarks/false_claims.py --studies 5000``.
 
-Every study has a baseline and ten arms that share the seeds' effects. Without any true difference, the share of
-studies with a claim
-must stay at or under alpha, and 95 % intervals must cover zero in 95 % of arms. With a true difference of just the
-smallest effect of
-interest, the share of arms called equivalent must stay at or under alpha.
+Every study has a baseline and ten arms that share the seeds' effects. Without any true difference, the share of studies
+with a claim must stay at or under alpha, and 95 % intervals must cover zero in 95 % of arms. With a true difference of
+just the smallest effect of interest, the share of arms called equivalent must stay at or under alpha.
 """
 
 from __future__ import annotations
@@ -54,7 +52,7 @@ def one_noisy_arm(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     return noise
 
 
-def simulate(  # noqa: PLR0913 - what is simulated, one by one
+def simulate(
     seeds: int, studies: int, rng: np.random.Generator, *, noise: Noise = normal, arms: int = 10, diverging: float = 0.0
 ) -> Rates:
     """Compares ``studies`` studies without true differences, and a quarter as many with one of the smallest effect of

@@ -92,18 +92,16 @@ def compare(
 
     Args:
         frame: One row per run and metric: columns variant, seed, value, and optionally metric, status (completed,
-            diverged, anything else is lost)
-            and example (examples of a run are averaged).
+            diverged, anything else is lost) and example (examples of a run are averaged).
         baseline: Name of the baseline.
         metric: Metric to compare. Without a metric column it may be the name of the column of values.
         planned: Seeds planned for each arm, by default every arm at every seed that the table names. Runs that were
-            planned and are missing
-            count as lost; arms that were planned and could not be tested count in the correction.
+            planned and are missing count as lost; arms that were planned and could not be tested count in the
+            correction.
         family: Family of each arm, by default "main".
         columns: The names of the table's columns, if they are others.
         **rules: The fields of ``Rules``: direction, alpha, smallest_effect, provisional, failure_value, correction,
-            equivalence_correction,
-            min_seeds, standard_seeds, power, looks, look.
+            equivalence_correction, min_seeds, standard_seeds, power, looks, look.
 
     Returns:
         One comparison per arm, in the order planned.
@@ -132,8 +130,7 @@ def compare_study(scores: pd.DataFrame, study: Study, *, metric: str | None = No
         scores: What ``Store.read_scores`` returns.
         study: The study as loaded.
         metric: A metric other than the primary one; it is a family of its own, and the smallest effect and failure
-            value of the primary metric
-            are not used.
+            value of the primary metric are not used.
         **rules: Overrides of the study's rules.
     """
     planned = {"baseline": study.seeds} | {level.name: study.seeds for a in study.ablations for level in a.levels}

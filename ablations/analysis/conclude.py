@@ -55,8 +55,8 @@ def judge(expected: Expectation, comparison: Comparison) -> Outcome:
     """What became of an expectation; only verdicts that rest on a test can decide it.
 
     "better" and "worse" mean a difference that matters: an effect shown to be smaller than the smallest effect of
-    interest confirms "same" and refutes both.
-    "same" is refuted by a difference unless that difference may still be smaller than the smallest effect of interest.
+    interest confirms "same" and refutes both. "same" is refuted by a difference unless that difference may still be
+    smaller than the smallest effect of interest.
     """
     verdict = comparison.verdict
     if verdict in NEGLIGIBLE:

@@ -100,8 +100,8 @@ def trend(
 ) -> Trend:
     """Tests for a trend over the levels of one parameter.
 
-    Source: slopes per seed, Rogosa & Saner 1995 (the unit is the seed, so runs of a seed need not be independent);
-    Page 1963, scipy ``page_trend_test``, twice the smaller one-sided p.
+    Source: slopes per seed, Rogosa & Saner 1995 (the unit is the seed, so runs of a seed need not be independent); Page
+    1963, scipy ``page_trend_test``, twice the smaller one-sided p.
 
     Args:
         table: All runs on the metric.

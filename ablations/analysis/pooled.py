@@ -23,8 +23,7 @@ def pooled_p(values: Floats, *, family_size: int | None = None) -> Floats | None
 
     Returns:
         p ``(m,)``, or None where it would mislead: fewer than 2 arms or 3 seeds, no variance, Brown-Forsythe p < .1 on
-        the residuals, or one
-        arm whose residual sd is over twice that of the median arm.
+        the residuals, or one arm whose residual sd is over twice that of the median arm.
     """
     arms, n = values.shape
     if arms < 3 or n < 3:

@@ -39,8 +39,8 @@ def t_power(effect: ArrayLike, n: ArrayLike, alpha: float = 0.05) -> Floats:
 def equivalence_power(bound: ArrayLike, n: ArrayLike, alpha: float = 0.05) -> Floats:
     """Power of the two one-sided t-tests if there is no difference at all.
 
-    The mean over the sd's sampling distribution of max(0, 2 Phi(bound sqrt(n) - t v) - 1), v = sd seen / true sd,
-    by Gauss-Legendre over the range where the integrand is positive.
+    The mean over the sd's sampling distribution of max(0, 2 Phi(bound sqrt(n) - t v) - 1), v = sd seen / true sd, by
+    Gauss-Legendre over the range where the integrand is positive.
 
     Args:
         bound: Smallest effect of interest / sd of the differences.

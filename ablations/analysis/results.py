@@ -45,8 +45,8 @@ class Comparison:
     """One arm against the baseline on one metric, paired by seed.
 
     Differences are ``arm - baseline`` in the metric's unit, so their sign does not depend on the direction of the
-    metric; ``better``, ``improvement`` and
-    the verdict do. ``None`` stands for whatever is not defined, and p is None whenever no test was made.
+    metric; ``better``, ``improvement`` and the verdict do. ``None`` stands for whatever is not defined, and p is None
+    whenever no test was made.
 
     Attributes:
         arm: Name of the arm.

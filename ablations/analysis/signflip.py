@@ -17,9 +17,8 @@ def sign_flip(differences: Floats, *, seed: int = 0) -> Floats:
     """Two-sided p of the sign-flip test on the mean, for each row.
 
     Exact up to 14 pairs: the share of all 2^n sign patterns whose mean is at least as far from zero, equal to scipy's
-    ``permutation_test`` with
-    ``permutation_type="samples"``, for all rows at once. Beyond, 99,999 random patterns and (1 + hits) / (1 +
-    patterns), which keeps the level.
+    ``permutation_test`` with ``permutation_type="samples"``, for all rows at once. Beyond, 99,999 random patterns and
+    (1 + hits) / (1 + patterns), which keeps the level.
 
     Source: Fisher 1935; Phipson & Smyth 2010 for the sampled p.
 

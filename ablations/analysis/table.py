@@ -59,8 +59,8 @@ def read_table(
     """Reads one metric of a long table.
 
     A run is OK if its status says so (or there is no status column) and its value is finite; DIVERGED if its status
-    says so or its value is infinite;
-    LOST otherwise: a NaN, another status, or no row at all. A lost run is never a number.
+    says so or its value is infinite; LOST otherwise: a NaN, another status, or no row at all. A lost run is never a
+    number.
 
     Args:
         frame: One row per run and metric (and, where there is such a column, per test example: examples are averaged).
