@@ -75,7 +75,7 @@ def render(
 
 def _read(project: Path) -> Node:
     text = expand_includes(project / "index.qmd", project)
-    tree: Node = json.loads(_pandoc(text, "markdown", "json"))
+    tree: Node = json.loads(pandoc(text, "markdown", "json"))
     return tree
 
 
@@ -89,7 +89,12 @@ def _document(tree: Node, output: str, metadata: Mapping[str, str]) -> Document:
     return Document(resolved, numbers, title, words(meta.get("lang", {}).get("c", [])) or "en")
 
 
-def _pandoc(text: str, source: str, target: str, *options: str) -> str:
+def pandoc(text: str, source: str, target: str, *options: str) -> str:
+    """Turns a text from one of pandoc's formats into another.
+
+    Raises:
+        RenderError: pandoc cannot.
+    """
     import pypandoc
 
     command = [pypandoc.get_pandoc_path(), "--sandbox", "-f", source, "-t", target, "--wrap=none", *options]
@@ -108,6 +113,12 @@ def _plain_code(node: Node, output: str) -> Node | None:
     if node["t"] == "CodeBlock":
         return {"t": "CodeBlock", "c": [["", [], [["tabindex", "0"]] if output == "html" else []], node["c"][1]]}
     return None
+
+
+def natural_tables(blocks: list[Node]) -> list[Node]:
+    """Blocks whose tables are as wide as their contents, group names across the row."""
+    widthless: list[Node] = walk(blocks, lambda node: _table_widths(node, "html"))
+    return list(walk(widthless, _spanning_rows))
 
 
 def _table_widths(node: Node, output: str) -> Node | None:
@@ -149,7 +160,7 @@ def _write_html(document: Document, project: Path, target: Path, metadata: Mappi
     blocks = walk(document.tree["blocks"], lambda node: _html_node(node, project, document.numbers))
     blocks, contents = _number_headings(blocks)
     tree = {**document.tree, "blocks": blocks, "meta": {}}
-    body = _pandoc(json.dumps(tree), "json", "html5", "--mathml", "--shift-heading-level-by=1", "--section-divs")
+    body = pandoc(json.dumps(tree), "json", "html5", "--mathml", "--shift-heading-level-by=1", "--section-divs")
     body = re.sub(r'(<t[hd](?: colspan="\d+")?) style="text-align: (left|right|center);"', r'\1 class="\2"', body)
     style = _asset("page.css") + _project_file(project, "style.css")
     script = re.sub(r"^\s*<script>|</script>\s*$", "", _project_file(project, "script.html"))
@@ -242,7 +253,7 @@ def _write_pdf(document: Document, project: Path, target: Path, metadata: Mappin
 
     blocks = walk(document.tree["blocks"], _typst_node)
     tree = {**document.tree, "blocks": blocks, "meta": {}}
-    body = _pandoc(json.dumps(tree), "json", "typst")
+    body = pandoc(json.dumps(tree), "json", "typst")
     source = project / "report.typ"
     source.write_text(_preamble(document, metadata) + body, encoding="utf-8")
     try:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ablations.errors import RenderError
-from ablations.reporting import builtin, fragments
+from ablations.reporting import builtin, copies, fragments
 from ablations.reporting.context import Context, load_context
 
 QUARTO_SECONDS = 300
@@ -26,7 +26,7 @@ def render_report(study: Path | str, results: Path | str, profile: str | None = 
         profile: Name of a profile, or None for the one that fits the machine.
 
     Returns:
-        The HTML file and the PDF.
+        The HTML file and the PDF. Beside them, ``tables/`` has their numbers as CSV, LaTeX and Markdown.
 
     Raises:
         StudyError: The study file is wrong.
@@ -37,6 +37,7 @@ def render_report(study: Path | str, results: Path | str, profile: str | None = 
     scratch = output / ".project"
     copy_project(project_of(Path(study)), scratch)
     fragments.write(ctx, scratch / "_generated")
+    copies.write(ctx, output / "tables")
     return render_project(scratch, output, ctx)
 
 

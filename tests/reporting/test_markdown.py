@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ablations.reporting.builtin import _pandoc
+from ablations.reporting.builtin import pandoc
 from ablations.reporting.markdown import Column, callout, code_block, fenced, table
 from ablations.reporting.qmd import nodes
 
@@ -33,14 +33,14 @@ def test_a_table_that_no_upright_page_can_hold_is_laid_across() -> None:
 
 def test_a_table_keeps_its_label_and_caption() -> None:
     made = table([Column("a")], [], label="x", caption="Means *here*")
-    found = next(node for node in nodes(json.loads(_pandoc(made, "markdown", "json"))) if node["t"] == "Table")
+    found = next(node for node in nodes(json.loads(pandoc(made, "markdown", "json"))) if node["t"] == "Table")
     assert found["c"][0][0] == "tbl-x"
 
 
 def test_a_fence_is_longer_than_those_inside_it() -> None:
     inner = callout("note", "Inner", "text")
-    outer = json.loads(_pandoc(fenced(inner, ".landscape"), "markdown", "json"))["blocks"]
+    outer = json.loads(pandoc(fenced(inner, ".landscape"), "markdown", "json"))["blocks"]
     assert [block["t"] for block in outer] == ["Div"]
     assert outer[0]["c"][1][0]["t"] == "Div"
-    code = json.loads(_pandoc(code_block("a\n```\nb"), "markdown", "json"))["blocks"]
+    code = json.loads(pandoc(code_block("a\n```\nb"), "markdown", "json"))["blocks"]
     assert [(block["t"], block["c"][1]) for block in code] == [("CodeBlock", "a\n```\nb")]

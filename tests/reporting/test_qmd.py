@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from ablations.errors import RenderError
-from ablations.reporting.builtin import _pandoc
+from ablations.reporting.builtin import pandoc
 from ablations.reporting.qmd import expand_includes, nodes, resolve, words
 
 
 def resolved(text: str, output: str = "html") -> list[dict]:
-    document, _ = resolve(json.loads(_pandoc(text, "markdown", "json")), output)
+    document, _ = resolve(json.loads(pandoc(text, "markdown", "json")), output)
     return document["blocks"]
 
 

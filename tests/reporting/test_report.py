@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import html
 import json
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from ablations.errors import RenderError
-from ablations.reporting import fragments, sections
+from ablations.reporting import copies, fragments, sections
 from ablations.reporting.render import copy_project, find_quarto, project_of, render_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -199,6 +200,21 @@ def test_the_pre_render_script_writes_what_quarto_renders(state: State, tmp_path
     assert (project / "_generated" / "forest.svg").is_file()
     subprocess.run([sys.executable, str(project / "postrender.py")], check=True, env=environment)
     assert (project / "_generated" / "answer.qmd").read_text(encoding="utf-8") == fragments.STUB
+
+
+def test_tables_are_copied_for_other_documents(state: State, tmp_path: Path) -> None:
+    ctx = state("complete").context()
+    copies.write(ctx, tmp_path)
+    with open(tmp_path / "comparisons.csv", encoding="utf-8", newline="") as file:
+        rows = {row["arm"]: row for row in csv.DictReader(file)}
+    assert {arm: float(row["difference"]) for arm, row in rows.items()} == {
+        each.arm: each.difference for each in ctx.comparisons
+    }
+    with open(tmp_path / "runs.csv", encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == ctx.planned
+    latex = (tmp_path / "main.tex").read_text(encoding="utf-8")
+    assert latex.startswith(r"\begin{longtable}[]{@{}lrrrrrlrr@{}}")
+    assert "data-runs" not in latex + (tmp_path / "main.md").read_text(encoding="utf-8")
 
 
 def test_quarto_renders_where_it_is_installed(state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ablations.reporting import text
-from ablations.reporting.builtin import _pandoc
+from ablations.reporting.builtin import pandoc
 from ablations.reporting.qmd import nodes, words
 
 HOSTILE = [
@@ -25,7 +25,7 @@ HOSTILE = [
 
 
 def shown_by_pandoc(paragraphs: list[str]) -> list[str]:
-    blocks = json.loads(_pandoc("\n\n".join(f"x {each} y" for each in paragraphs), "markdown", "json"))["blocks"]
+    blocks = json.loads(pandoc("\n\n".join(f"x {each} y" for each in paragraphs), "markdown", "json"))["blocks"]
     assert [block["t"] for block in blocks] == ["Para"] * len(paragraphs)
     for block in blocks:
         assert {node["t"] for node in nodes(block["c"])} <= {"Str", "Space"}
@@ -38,7 +38,7 @@ def test_escaped_text_is_shown_as_it_is_and_nothing_else_happens() -> None:
 
 def test_escaped_text_starts_no_block_where_it_stands_alone() -> None:
     names = [each for each in HOSTILE if text.plain(each)]
-    blocks = json.loads(_pandoc("\n\n".join(text.escape(each) for each in names), "markdown", "json"))["blocks"]
+    blocks = json.loads(pandoc("\n\n".join(text.escape(each) for each in names), "markdown", "json"))["blocks"]
     assert [(block["t"], words(block["c"])) for block in blocks] == [("Para", text.plain(each)) for each in names]
 
 
@@ -62,7 +62,7 @@ def test_code_falls_back_to_escaped_text_where_backticks_or_pipes_would_break_it
 
 def test_an_attribute_cannot_end_itself() -> None:
     alt = json.loads(
-        _pandoc(f'![c](f.svg){{fig-alt="{text.attribute(HOSTILE[0] + chr(34) + "}")}"}}', "markdown", "json")
+        pandoc(f'![c](f.svg){{fig-alt="{text.attribute(HOSTILE[0] + chr(34) + "}")}"}}', "markdown", "json")
     )
     image = next(node for node in nodes(alt["blocks"]) if node["t"] == "Image")
     assert dict(image["c"][0][2])["fig-alt"] == HOSTILE[0] + '"}'
