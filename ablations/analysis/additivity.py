@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from ablations.analysis.compare import study_table
 from ablations.analysis.levels import Estimate, complete_seeds, estimate
 from ablations.analysis.paired import NEGLIGIBLE, Floats, tost
 from ablations.analysis.results import Seed
 from ablations.analysis.table import RunTable
 from ablations.errors import AblationsError
+
+if TYPE_CHECKING:
+    from ablations.study import Study
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,23 @@ def additivity(
         sd_factor=math.sqrt(1 + k + (k - 1) ** 2),
         logit=_on_the_logit_scale(values) if bounded else None,
     )
+
+
+def interactions_study(scores: pd.DataFrame, study: Study, *, bounded: bool = True) -> list[Interaction]:
+    """The combinations of a study that are nothing but their parts, against the sum of these, on the primary metric.
+
+    Args:
+        scores: What ``Store.read_scores`` returns.
+        study: The study as loaded.
+        bounded: Whether the metric lies between 0 and 1.
+    """
+    table = study_table(scores, study, study.metric)
+    return [
+        additivity(table, level.name, ablation.parts, smallest_effect=study.smallest_effect, bounded=bounded)
+        for ablation in study.ablations
+        if ablation.kind == "combine" and len(ablation.parts) > 1
+        for level in ablation.levels
+    ]
 
 
 def _rounded(interaction: Floats, values: Floats) -> Floats:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ablations.study import Study
 
 DIRECTIONS = ("max", "min")
+BASELINE = "baseline"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,14 +134,25 @@ def compare_study(scores: pd.DataFrame, study: Study, *, metric: str | None = No
             value of the primary metric are not used.
         **rules: Overrides of the study's rules.
     """
-    planned = {"baseline": study.seeds} | {level.name: study.seeds for a in study.ablations for level in a.levels}
     family = {level.name: ablation.family for ablation in study.ablations for level in ablation.levels}
     names = ["alpha", "correction", "equivalence_correction", "min_seeds", "standard_seeds", "power", "looks"]
     if metric is None or metric == study.metric:
         names += ["direction", "smallest_effect", "failure_value"]
     declared = {name: getattr(study, name) for name in names}
     chosen = metric or study.metric
-    return compare(scores, baseline="baseline", metric=chosen, planned=planned, family=family, **(declared | rules))
+    return compare(
+        scores, baseline=BASELINE, metric=chosen, planned=planned_runs(study), family=family, **(declared | rules)
+    )
+
+
+def planned_runs(study: Study) -> dict[str, tuple[int, ...]]:
+    """The seeds of every arm of a study, the baseline first."""
+    return {BASELINE: study.seeds} | {level.name: study.seeds for each in study.ablations for level in each.levels}
+
+
+def study_table(scores: pd.DataFrame, study: Study, metric: str) -> RunTable:
+    """One metric of all planned runs of a study."""
+    return read_table(scores, baseline=BASELINE, metric=metric, planned=planned_runs(study))
 
 
 def compare_table(

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from ablations.analysis.compare import BASELINE, study_table
 from ablations.analysis.family import adjust
 from ablations.analysis.paired import NEGLIGIBLE, Floats
 from ablations.analysis.results import Direction, Seed
 from ablations.analysis.table import DIVERGED, OK, RunTable
 from ablations.errors import AblationsError, one_of
+
+if TYPE_CHECKING:
+    from ablations.study import Ablation, Study
 
 Scale = Literal["log2", "linear"]
 
@@ -138,6 +143,44 @@ def trend(
         page_n=page_n,
         steps=_steps(x, values),
     )
+
+
+def trends_study(scores: pd.DataFrame, study: Study) -> dict[str, Trend]:
+    """Trends of the primary metric, by ablation, for each sweep of one number that has three levels or more.
+
+    The baseline is a level of its own where the sweep changes nothing else.
+
+    Args:
+        scores: What ``Store.read_scores`` returns.
+        study: The study as loaded.
+    """
+    table = study_table(scores, study, study.metric)
+    found = {}
+    for ablation in study.ablations:
+        levels = swept_levels(study, ablation)
+        if len(levels) > 2:
+            found[ablation.name] = trend(
+                table,
+                levels,
+                parameter=next(iter(ablation.axes)),
+                metric=study.metric,
+                direction=cast("Direction", study.direction),
+                alpha=study.alpha,
+            )
+    return found
+
+
+def swept_levels(study: Study, ablation: Ablation) -> dict[str, float]:
+    """The number that each variant of a sweep sets, the baseline's among them; empty for sweeps of anything else."""
+    if len(ablation.axes) != 1:
+        return {}
+    key = next(iter(ablation.axes))
+    levels = {level.name: level.changes.get(key) for level in ablation.levels}
+    if all(set(level.changes) == {key} for level in ablation.levels):
+        levels = {BASELINE: study.baseline.get(key)} | levels
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in levels.values()):
+        return {}
+    return {name: float(value) for name, value in levels.items() if value is not None}
 
 
 def estimate(values: Floats) -> Estimate | None:
