@@ -1,0 +1,174 @@
+"""Real training on the standard library's json and email packages' neighbours: small, on the CPU, to the bit."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablations.errors import Diverged
+from ablations.naming.config import Config, Data, Decoder, Encoder, Evaluation, Model, Training
+from ablations.naming.data import load_data
+from ablations.naming.experiment import cache_dir, references
+from ablations.naming.training import Best, learning_rate, make_optimizer, train
+
+CPU = torch.device("cpu")
+
+
+def config_of(**sections):
+    base = {
+        "data": Data(input_tokens=24, train_samples=800, validation_samples=60, test_samples=80, special_methods=False),
+        "model": Model(hidden=32),
+        "encoder": Encoder(layers=1, heads=2, intermediate=64),
+        "decoder": Decoder(layers=1, heads=2, intermediate=64),
+        "training": Training(max_steps=12, learning_rate=2e-3, batch_samples=16),
+        "evaluation": Evaluation(every_steps=6),
+    }
+    changed = {name: dataclasses.replace(base[name], **changes) for name, changes in sections.items()}
+    return Config(**(base | changed))
+
+
+def trained(config, seed=0):
+    log = []
+    data = load_data(config, cache_dir())
+    outcome = train(config, data, seed, CPU, lambda name, value, step: log.append((name, step, value)))
+    return outcome, [entry for entry in log if entry[0] != "tokens_per_s"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deterministic():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+def test_the_same_seed_gives_the_same_numbers_to_the_bit():
+    config = config_of(decoder={"dropout": 0.1})
+    (first, first_log), (again, again_log) = trained(config), trained(config)
+    assert first_log == again_log
+    assert first.scores == again.scores
+    assert first.test.predictions == again.test.predictions
+
+
+def test_another_seed_gives_other_numbers():
+    assert trained(config_of(), 0)[1] != trained(config_of(), 1)[1]
+
+
+def test_a_run_logs_every_step_and_every_validation():
+    outcome, log = trained(config_of())
+    assert [step for name, step, _ in log if name == "train_loss"] == list(range(1, 13))
+    assert [step for name, step, _ in log if name == "validation_f1"] == [6, 12]
+    assert ("steps", 0, 12) in log
+    assert outcome.cost["steps"] == 12
+    assert outcome.cost["flops"] > 0
+    assert set(outcome.scores) == set(Config.metrics)
+
+
+def test_training_lowers_the_loss():
+    losses = [value for name, _, value in trained(config_of(training={"max_steps": 60}))[1] if name == "train_loss"]
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+
+
+def test_the_first_losses_of_a_seed_are_the_same_with_another_schedule():
+    linear = [entry for entry in trained(config_of())[1] if entry[0] == "train_loss"]
+    constant = [entry for entry in trained(config_of(training={"schedule": "constant"}))[1] if entry[0] == "train_loss"]
+    assert linear[0] == constant[0]
+    assert linear[-1] != constant[-1]
+
+
+def test_the_scores_are_those_of_the_best_validation():
+    outcome, log = trained(config_of(training={"max_steps": 30}))
+    scores = {step: value for name, step, value in log if name == "validation_f1"}
+    assert outcome.scores["validation_f1"] == max(scores.values())
+    assert outcome.selected_step == min(step for step, value in scores.items() if value == max(scores.values()))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_step():
+    with pytest.raises(Diverged, match=r"step \d+: loss nan"):
+        trained(config_of(training={"learning_rate": 1e9 - 1, "gradient_clip": None, "max_steps": 40}))
+
+
+def test_padding_to_the_maximum_gives_nearly_the_same_loss():
+    dynamic, padded = trained(config_of()), trained(config_of(training={"padding": "maximum"}))
+    first = [next(value for name, _, value in log if name == "train_loss") for _, log in (dynamic, padded)]
+    assert first[0] == pytest.approx(first[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "expected"),
+    [
+        ("constant", 100, 1.0), ("linear", 11, 1.0), ("linear", 56, 0.5), ("linear", 100, 1 / 90),
+        ("cosine", 56, 0.5), ("linear", 5, 0.5), ("constant", 1, 0.1),
+    ],
+)  # fmt: skip
+def test_the_learning_rate_follows_warm_up_and_schedule(schedule, step, expected):
+    training = Training(learning_rate=1.0, schedule=schedule, warmup_steps=10)
+    assert learning_rate(step, 100, training) == pytest.approx(expected)
+
+
+def test_weight_decay_leaves_biases_and_gains_alone():
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
+    decayed, alone = make_optimizer(module, Training(weight_decay=0.1), CPU).param_groups
+    assert [tuple(each.shape) for each in decayed["params"]] == [(3, 3)]
+    assert (decayed["weight_decay"], alone["weight_decay"], len(alone["params"])) == (0.1, 0.0, 3)
+
+
+def test_of_equal_validations_the_earliest_is_kept():
+    best, module = Best("validation_f1"), torch.nn.Linear(1, 1)
+    for step, f1 in [(1, 0.1), (2, 0.3), (3, 0.3), (4, 0.2)]:
+        with torch.no_grad():
+            module.bias.fill_(step)
+        best.offer(step, {"f1": f1}, module)
+    best.restore(module)
+    assert (best.step, module.bias.item()) == (2, 2.0)
+
+
+def test_selecting_by_loss_takes_the_smallest_and_last_the_last():
+    for select_by, expected in [("validation_loss", 2), ("last", 3)]:
+        best, module = Best(select_by), torch.nn.Linear(1, 1)
+        for step, loss in [(1, 3.0), (2, 1.0), (3, 2.0)]:
+            best.offer(step, {"loss": loss}, module)
+        assert best.step == expected
+
+
+def test_the_commonest_name_is_scored_as_a_reference():
+    found = references([("get",), ("get",), ("a", "b")], [("get",), ("get", "name"), ("set",)])
+    answer = found["always the commonest name"]
+    assert answer["answer"] == "get"
+    assert answer["test_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert answer["test_exact"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.slow
+def test_a_pretrained_encoder_from_a_local_folder_is_trained_with_its_own_tokenizer(tmp_path):
+    folder = pretrained_folder(tmp_path / "encoder")
+    config = config_of(
+        data={"encoding": "pretrained"}, encoder={"pretrained": str(folder)}, model={"share_embeddings": False}
+    )
+    outcome, log = trained(config)
+    assert math.isfinite(outcome.scores["test_loss"])
+    (size,) = {json.loads((folder / "config.json").read_text())["hidden_size"]}
+    assert outcome.cost["parameters"] > 2 * 300 * size  # both embeddings
+
+
+def pretrained_folder(folder: Path) -> Path:
+    """A RoBERTa of the hub's format with a byte-level BPE of its own, both as small as can be."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaModel, RobertaTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = ByteLevelBPETokenizer()
+    trainer.train_from_iterator(["def get_value(self): return self.value"] * 10, vocab_size=300, special_tokens=special)
+    tokenizer = RobertaTokenizerFast(tokenizer_object=trainer._tokenizer)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    RobertaModel(
+        RobertaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                      intermediate_size=64, max_position_embeddings=66, type_vocab_size=1)
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
