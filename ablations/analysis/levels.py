@@ -218,7 +218,7 @@ def _coefficient(x: Floats, values: Floats, degree: int) -> Estimate | None:
 def _page(values: Floats, outcomes: NDArray[np.int8], direction: Direction) -> tuple[float | None, int]:
     """Two-sided Page p over the seeds with an outcome at every level, and their number; diverged runs rank last."""
     seeds = ((outcomes == OK) | (outcomes == DIVERGED)).all(axis=0)
-    if len(values) < 3 or not seeds.any():
+    if len(values) < 3 or seeds.sum() < 2:
         return None, int(seeds.sum())
     turned = values[:, seeds] if direction == "max" else -values[:, seeds]
     ranks = stats.rankdata(np.where(np.isfinite(turned), turned, -np.inf), axis=0).T
