@@ -23,6 +23,7 @@ class Column:
     align: str = "left"
 
 
+_BREAKS = re.compile(r" |(?<=\w-)(?=[A-Za-z])")  # where a line may end; a minus sign is no hyphen
 _RULES = {"left": ":--", "right": "--:", "center": ":-:"}
 
 
@@ -114,7 +115,7 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> tuple[l
     least, wish = [], []
     for at, column in enumerate(columns):
         cells = [shown(row[at]) for row in rows if any(row[1:])]
-        words = [len(word) for cell in cells for word in cell.split(" ")]
+        words = [len(word) for cell in cells for word in _BREAKS.split(cell)]
         heads = [1.1 * len(word) for word in shown(column.head).split(" ")]
         least.append(max([1, *words, *heads]) + PADDING)
         wish.append(max([least[-1], *(min(len(cell), 60) + PADDING for cell in cells)]))

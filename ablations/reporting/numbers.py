@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from ablations.analysis.compare import compare
 from ablations.reporting.context import Context
 from ablations.reporting.text import decimals_for, defined
 
@@ -76,6 +77,33 @@ def table_decimals(ctx: Context) -> int:
     if not halves:
         halves = [abs(each.difference) for each in ctx.comparisons if each.difference]
     return decimals_for(halves, fewest=2 if _small(ctx) else 0, most=5)
+
+
+def best_variants(ctx: Context) -> frozenset[str]:
+    """The variant with the best mean, and all that a paired test cannot tell from it.
+
+    Paired t-tests against the best, Holm over all; what is best is chosen after the runs, so this is a reading aid and
+    no verdict. Empty where too few seeds are shared to test anything.
+    """
+    means = {each.name: mean(scores_of(ctx, each.name, ctx.study.metric)) for each in ctx.variants}
+    known = {name: value for name, value in means.items() if value is not None}
+    if len(known) < 2:
+        return frozenset()
+    sign = 1 if ctx.study.direction == "max" else -1
+    best = max(known, key=lambda name: sign * known[name])
+    found = compare(
+        ctx.scores[ctx.scores["variant"].isin(list(known))],
+        baseline=best,
+        metric=ctx.study.metric,
+        planned=dict.fromkeys(known, ctx.study.seeds),
+        direction=ctx.study.direction,
+        alpha=ctx.study.alpha,
+        min_seeds=ctx.study.min_seeds,
+    )
+    if not any(each.p_adjusted is not None for each in found):
+        return frozenset()
+    alike = {each.arm for each in found if each.p_adjusted is not None and each.p_adjusted > ctx.study.alpha}
+    return frozenset({best} | alike)
 
 
 def _small(ctx: Context) -> bool:

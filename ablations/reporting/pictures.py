@@ -133,7 +133,7 @@ def cost(ctx: Context, folder: Path) -> str:
     names = {"metric": tables.metric_name(ctx), "cost": "training time, s", "direction": ctx.study.direction}
     style.save(pareto.draw(points, **names, baseline=ctx.baseline.name), folder / "cost.svg")
     best = pareto.front(points, ctx.study.direction)
-    unnamed = " Only the baseline and the arms on the line are named." if len(points) > 14 else ""
+    unnamed = " Only the baseline and the arms on the line are named." if len(points) > pareto.NAMED else ""
     caption = (
         "Quality against cost: mean with its 95 % t interval over runs, and the range of training times. Filled, on "
         f"the line: no arm was both cheaper and better.{unnamed} ◆: the baseline. Runs that shared the machine slowed "

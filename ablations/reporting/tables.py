@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ablations.plan import Variant
 from ablations.reporting.context import Context
 from ablations.reporting.markdown import Column, table
 from ablations.reporting.numbers import (
+    best_variants,
     column_of,
     deviation,
     mean,
@@ -95,17 +96,18 @@ def main_table(ctx: Context) -> str:
         Column("Params", "right"),
         Column("Time", "right"),
     ]
-    decimals = table_decimals(ctx)
-    rows = [_baseline_row(ctx, decimals)]
+    decimals, best = table_decimals(ctx), best_variants(ctx)
+    rows = [_baseline_row(ctx, decimals, best)]
     for group in ctx.groups:
         if group.name:
             rows.append(group_row(group.title, len(columns)))
-        rows += [_arm_row(ctx, variant, decimals) for variant in group.variants]
+        rows += [_arm_row(ctx, variant, decimals, best) for variant in group.variants]
     rows += _reference_rows(ctx, decimals, len(columns))
+    bold = " Bold: the best mean and all that paired tests cannot tell from it." if best else ""
     caption = (
         f"Every arm against the baseline on {metric} ({'more' if ctx.study.direction == 'max' else 'less'} is better). "
         "n: runs with a result of those planned. Difference: arm minus baseline, mean over shared seeds, with its 95 % "
-        f"paired-t interval. p: {_correction(ctx)}. Params, time: parameters and training time, means over runs."
+        f"paired-t interval. p: {_correction(ctx)}. Params, time: parameters and training time, means over runs.{bold}"
     )
     return table(columns, rows, label="main", caption=caption)
 
@@ -119,31 +121,35 @@ def _correction(ctx: Context) -> str:
     return f"{tested}, adjusted by {escape(ctx.study.correction.capitalize())}'s method over {families}"
 
 
-def _baseline_row(ctx: Context, decimals: int) -> list[str]:
+def _baseline_row(ctx: Context, decimals: int, best: Collection[str]) -> list[str]:
     name = ctx.baseline.name
     ids, values = ctx.ids[name], scores_of(ctx, name, ctx.study.metric)
     return [
         f"**{code(name)}**",
         _counted(ctx, name),
-        evidence(spread(mean(values), deviation(values), decimals), ids),
+        evidence(_bold(spread(mean(values), deviation(values), decimals), name in best), ids),
         *[DASH] * 4,
         *_cost_cells(ctx, name),
     ]
 
 
-def _arm_row(ctx: Context, variant: Variant, decimals: int) -> list[str]:
+def _arm_row(ctx: Context, variant: Variant, decimals: int, best: Collection[str]) -> list[str]:
     found = ctx.by_arm[variant.name]
     pairs = ctx.pair_ids(variant.name)
     return [
         code(variant.name),
         _counted(ctx, variant.name),
-        evidence(spread(found.arm_mean, found.arm_sd, decimals), ctx.ids[variant.name]),
+        evidence(_bold(spread(found.arm_mean, found.arm_sd, decimals), variant.name in best), ctx.ids[variant.name]),
         evidence(number(found.difference, decimals, signed=True), pairs),
         evidence(interval(found.ci_low, found.ci_high, decimals), pairs),
         p_value(found.p_adjusted),
         verdict_cell(ctx.concluded[variant.name]),
         *_cost_cells(ctx, variant.name),
     ]
+
+
+def _bold(cell: str, is_best: bool) -> str:
+    return f"**{cell}**" if is_best else cell
 
 
 def _counted(ctx: Context, variant: str) -> str:

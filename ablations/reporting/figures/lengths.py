@@ -41,7 +41,7 @@ def draw(edges: Sequence[float], counts: Sequence[float], cuts: Sequence[tuple[f
         lines = [float(np.interp(cut, shown, np.arange(used + 1))) for cut, _ in cuts]
         names = [style.shorten(name, 26) for _, name in cuts]
         widest = max((style.text_width(name, 7) for name in names), default=0) / (0.9 * style.WIDTH) * used
-        places = style.spaced(lines, widest * 1.08, widest / 2, used - widest / 2)
+        places = style.spaced(lines, widest * 1.15, widest / 2, used - widest / 2)
         for line, name, place in zip(lines, names, places, strict=True):
             axes.axvline(line, color=style.BAD, lw=1.2, ls=(0, (4, 1.5)))
             axes.annotate(name, (place, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 3), fontsize=7,

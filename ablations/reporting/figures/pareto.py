@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEIGHT = 3.6  # inches
+NAMED = 22  # up to so many points all are named; beyond, only those on the front
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,24 @@ def draw(points: Sequence[Point], *, metric: str, cost: str, direction: str, bas
         style.quiet_grid(axes)
         costs = [point.cost for point in points]
         if min(costs) > 0 and max(costs) / min(costs) > 6:
-            axes.set_xscale("log")
+            _log_axis(axes, max(costs) / min(costs))
         axes.plot([each.cost for each in best], [each.value for each in best], "-", color=style.FAINT, lw=1.2, zorder=1)
         for point in points:
             _point(axes, point, point in best, point.name == baseline)
         _reach(axes, points)
         named = [point for point in points if point in best or point.name == baseline]
-        _names(axes, named if len(points) > 14 else list(points))
+        _names(axes, named if len(points) > NAMED else list(points))
         return figure
+
+
+def _log_axis(axes: Axes, ratio: float) -> None:
+    """A log scale with plain numbers at 1, 2 and 5 of each decade, at 1 alone where there are many."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 1000 else (1.0,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _point(axes: Axes, point: Point, on_front: bool, baseline: bool) -> None:
