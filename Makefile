@@ -6,8 +6,11 @@
 BIN := .venv/bin
 export MPLBACKEND := Agg
 
+PROFILE ?=
+profile := $(if $(PROFILE),--profile $(PROFILE))
+
 study: setup
-	@$(BIN)/ablations run; code=$$?; [ $$code -le 1 ] || exit $$code; $(BIN)/ablations report && exit $$code
+	@$(BIN)/ablations run $(profile); code=$$?; [ $$code -le 1 ] || exit $$code; $(BIN)/ablations report $(profile) && exit $$code
 
 test: setup-dev
 	$(BIN)/python -m pytest -q

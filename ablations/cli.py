@@ -82,7 +82,11 @@ def run(
     from ablations import commands
 
     loaded, store = _load(study, results, profile)
-    completed = commands.run_study(loaded, store, _out(), only, workers, executor, retry)
+    try:
+        completed = commands.run_study(loaded, store, _out(), only, workers, executor, retry)
+    except KeyboardInterrupt:
+        print("\nStopped. What has ended is kept; `ablations run` goes on from there.", file=sys.stderr)
+        raise typer.Exit(130) from None
     raise typer.Exit(0 if completed else 1)
 
 
@@ -142,9 +146,6 @@ def main() -> None:
     except AblationsError as error:
         print(f"ablations: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("\nStopped. What has ended is kept; `ablations run` goes on from there.", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ believed: it reports COMPLETED for runs whose files could not be written.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import hashlib
@@ -19,10 +20,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -43,8 +45,11 @@ warnings.filterwarnings("ignore", message="pkg_resources is deprecated", categor
 EXIT_CODES = {"completed": 0, "failed": 1, "diverged": 1, "interrupted": 130}
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as an exception that unwinds the run like Ctrl-C does."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that asks the run to end, as an exception that unwinds it; says which signal it was."""
 
 
 def load_experiment(reference: str) -> tuple[ModuleType, Any]:
@@ -84,11 +89,12 @@ def run(run_dir: Path) -> str:
     with claimed(run_dir):
         if (run_dir / "record.json").exists():
             return str(json.loads((run_dir / "record.json").read_bytes())["status"])
-        signal.signal(signal.SIGTERM, _terminate)
-        outcome = _attempt(run_dir, job)
+        code = code_of(job["experiment"])  # before the run: what is edited meanwhile is not what runs
+        with _stoppable():
+            outcome = _attempt(run_dir, job)
         record = {key: job[key] for key in ("run_id", "variant", "seed", "config_hash", "experiment", "config")}
         record |= {"format": FORMAT, "attempt": job["attempt"], "sacred": f"sacred/{_sacred_id(job)}", **outcome}
-        record |= {"environment": environment(job["settings"]), "code": code_of(job["experiment"])}
+        record |= {"environment": environment(job["settings"]), "code": code}
         write_atomic(run_dir / "record.json", json.dumps(_finite(record), indent=1))
     return str(record["status"])
 
@@ -217,13 +223,29 @@ def _finite(value: Any) -> Any:
 def _described(cause: BaseException) -> dict[str, str]:
     return {
         "type": type(cause).__name__,
-        "message": str(cause) or {"Terminated": "SIGTERM"}.get(type(cause).__name__, "stopped by hand"),
+        "message": str(cause),
         "traceback": "".join(traceback.format_exception(cause)),
     }
 
 
-def _terminate(signum: int, frame: object) -> None:
-    raise Terminated
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turns the first signal that asks to stop into :class:`Stopped`; later ones do not disturb the unwinding."""
+
+    def stop(signum: int, frame: object) -> None:
+        for each in STOP_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(signal.Signals(signum).name)
+
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield
+        return
+    before = {each: signal.signal(each, stop) for each in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _now() -> str:

@@ -7,7 +7,9 @@ import pytest
 
 TOYS = str(Path(__file__).parent / "toys")
 sys.path.insert(0, TOYS)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [TOYS, os.environ.get("PYTHONPATH")]))  # for the runs' processes
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [TOYS, os.environ.get("PYTHONPATH")])
+)  # for the runs' processes
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

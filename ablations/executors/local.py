@@ -11,12 +11,15 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections import deque
 from multiprocessing import forkserver
 from pathlib import Path
 
 from ablations import runner
 from ablations.executors.base import Executor, Job, State
+
+PATIENCE_S = 30.0  # that a stopped run has to write its record
 
 
 class LocalJob(Job):
@@ -51,6 +54,13 @@ class LocalJob(Job):
         self._cancelled = True
         if self._process is not None and self._process.is_alive():
             self._process.terminate()
+
+    def join(self, seconds: float) -> None:
+        """Waits for its process to end; kills it after that many seconds."""
+        if self._process is not None:
+            self._process.join(seconds)
+            if self._process.is_alive():
+                self._process.kill()
 
     def ending(self) -> str | None:
         """How its process ended where no record can say it."""
@@ -104,9 +114,9 @@ class LocalExecutor(Executor):
         """Cancels what has not ended and waits for its processes to have said so."""
         for job in (*self._waiting, *self._running):
             job.cancel()
+        until = time.monotonic() + PATIENCE_S
         for job in self._running:
-            if job._process is not None:
-                job._process.join(timeout=20)
+            job.join(max(0.0, until - time.monotonic()))
 
 
 def _work(run_dir: str, gpu: int | None) -> None:
@@ -117,4 +127,7 @@ def _work(run_dir: str, gpu: int | None) -> None:
     for stream in (1, 2):
         os.dup2(log, stream)
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
-    sys.exit(runner.EXIT_CODES[runner.run(Path(run_dir))])
+    code = runner.EXIT_CODES[runner.run(Path(run_dir))]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # the record is written: no thread that an experiment left behind may keep the slot

@@ -214,10 +214,10 @@ def _rough_flops(config: Mapping[str, Any]) -> float | None:
     train = min(train, config["data.train_samples"] or train)
     validation = min(other, config["data.validation_samples"] or other)
     test = min(other, config["data.test_samples"] or other)
-    batch = config["training.batch_samples"]
-    steps = config["training.max_steps"] or math.ceil(config["training.epochs"] * math.ceil(train / batch))
-    evaluated = validation * math.ceil(steps / config["evaluation.every_steps"]) + test
-    one = forward_flops(sizes, 1, config["data.input_tokens"], NAME_TOKENS, NAME_TOKENS)
+    batch: int = config["training.batch_samples"]
+    steps: int = config["training.max_steps"] or math.ceil(config["training.epochs"] * math.ceil(train / batch))
+    evaluated: int = validation * math.ceil(steps / config["evaluation.every_steps"]) + test
+    one: float = forward_flops(sizes, 1, config["data.input_tokens"], NAME_TOKENS, NAME_TOKENS)
     return 3 * one * steps * batch + 2 * one * evaluated  # scored twice: teacher-forced, and generated
 
 

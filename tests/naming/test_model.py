@@ -119,8 +119,10 @@ def test_operations_agree_with_those_that_torch_counts(bodies):
 
     model, (inputs, _) = tiny(), bodies
     shifted = torch.full((3, 4), SPECIALS.bos)
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), torch.nn.attention.sdpa_kernel(
-        torch.nn.attention.SDPBackend.MATH
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.no_grad(),
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
     ):
         model.logits(inputs, torch.ones_like(inputs), shifted, torch.ones_like(shifted, dtype=torch.bool))
     sizes = Sizes(hidden=16, encoder_layers=1, encoder_intermediate=32, decoder_layers=2, decoder_intermediate=32,

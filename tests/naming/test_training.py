@@ -150,7 +150,7 @@ def test_a_pretrained_encoder_from_a_local_folder_is_trained_with_its_own_tokeni
     config = config_of(
         data={"encoding": "pretrained"}, encoder={"pretrained": str(folder)}, model={"share_embeddings": False}
     )
-    outcome, log = trained(config)
+    outcome, _ = trained(config)
     assert math.isfinite(outcome.scores["test_loss"])
     (size,) = {json.loads((folder / "config.json").read_text())["hidden_size"]}
     assert outcome.cost["parameters"] > 2 * 300 * size  # both embeddings

@@ -1,0 +1,175 @@
+"""The command line as its user meets it: words, exit codes, and what lies on disk afterwards."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ABLATIONS = [sys.executable, "-m", "ablations.cli"]
+
+
+def ablations(*arguments, folder, **options):
+    return subprocess.run(
+        [*ABLATIONS, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False, **options
+    )
+
+
+def test_a_study_is_run_once_and_then_known_to_be_done(coin_study):
+    folder = coin_study().parent
+    first = ablations("run", folder=folder)
+    assert first.returncode == 0, first.stderr
+    assert "2 variants x 3 seeds = 6 runs, 6 to run." in first.stdout
+    assert first.stdout.count("✓ completed") == 6
+    assert "All runs have completed. Next: ablations report" in first.stdout
+    again = ablations("run", folder=folder)
+    assert "6 runs, 0 to run." in again.stdout
+    assert again.returncode == 0
+
+
+def test_two_runs_of_a_study_give_the_same_scores(coin_study, tmp_path):
+    folder = coin_study().parent
+    found = []
+    for results in ("one", "two"):
+        assert ablations("run", "--results", results, folder=folder).returncode == 0
+        records = [json.loads(path.read_text()) for path in sorted((folder / results).glob("runs/*/record.json"))]
+        found.append([(record["run_id"], record["scores"]) for record in records])
+    assert len(found[0]) == 6
+    assert found[0] == found[1]
+
+
+def test_failures_are_shown_with_their_cause_and_stop_nothing(coin_study):
+    folder = coin_study(
+        """
+        edge: {set: {trouble.kind: error, trouble.seed: 1}}
+        away: {set: {trouble.kind: diverge}}
+        dead: {set: {trouble.kind: kill}}
+        """
+    ).parent
+    done = ablations("run", folder=folder)
+    assert done.returncode == 1
+    assert "edge, seed 1: ValueError: the coin stood on its edge" in done.stdout
+    assert "away, seed 0: Diverged: step 10: the coin rolled away" in done.stdout
+    assert "dead, seed 2: killed by SIGKILL (out of memory?)" in done.stdout
+    assert "✓ 8 completed" in done.stdout
+    status = ablations("status", folder=folder)
+    assert re.search(r"edge +✓ 2 completed, ✗ 1 failed", status.stdout)
+    assert re.search(r"dead +↺ 3 interrupted", status.stdout)
+    rows = json.loads(ablations("status", "--json", folder=folder).stdout)
+    assert len(rows) == 15
+    assert [row["cause"] for row in rows if row["variant"] == "edge"][1] == "ValueError: the coin stood on its edge"
+
+
+def test_a_failed_run_is_repeated_on_request_only_and_an_interrupted_one_always(coin_study):
+    folder = coin_study("edge: {set: {trouble.kind: error}}\ndead: {set: {trouble.kind: kill}}").parent
+    ablations("run", folder=folder)
+    assert "12 runs, 3 to run." in ablations("run", folder=folder).stdout
+    assert "12 runs, 6 to run." in ablations("run", "--retry", folder=folder).stdout
+
+
+def test_only_what_is_named_is_run_and_the_baseline_with_it(coin_study):
+    folder = coin_study("fair: {set: {coin.tosses: 50}}").parent
+    done = ablations("run", "--only", "fair", folder=folder)
+    assert "2 variants x 3 seeds = 6 runs" in done.stdout
+    assert "loaded" not in done.stdout
+    unknown = ablations("run", "--only", "fare", folder=folder)
+    assert unknown.returncode == 1
+    assert "unknown ablation or variant 'fare'; did you mean 'fair'?" in unknown.stderr
+
+
+def test_a_wrong_study_is_refused_with_every_problem_and_nothing_is_written(coin_study):
+    path = coin_study("heavy: {set: {coin.wieght: 0.9}}\nlight: {set: {coin.weight: 2}}")
+    done = ablations("run", folder=path.parent)
+    assert done.returncode == 2
+    assert "study.yaml:10: ablations.heavy.set.coin.wieght: unknown parameter" in done.stderr
+    assert "did you mean 'coin.weight'?" in done.stderr
+    assert "study.yaml:11: ablations.light.set.coin.weight: expected a number from 0 to 1, found 2" in done.stderr
+    assert "2 problems in study.yaml; nothing was run." in done.stderr
+    assert not (path.parent / "results").exists()
+
+
+def test_plan_shows_what_differs_what_is_done_and_what_would_run(coin_study):
+    folder = coin_study().parent
+    ablations("run", "--only", "baseline", folder=folder)
+    shown = ablations("plan", folder=folder).stdout
+    assert re.search(r"baseline +no change +3/3 +0", shown)
+    assert re.search(r"loaded +coin.weight 0.5 → 0.9 +0/3 +3", shown)
+    assert "6 runs, 3 to run." in shown
+
+
+def test_a_stopped_study_says_how_to_go_on_and_goes_on(coin_study):
+    folder = coin_study("slow: {set: {trouble.kind: sleep}}").parent
+    with subprocess.Popen(
+        [*ABLATIONS, "run"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        wait_until(lambda: any(run_of(path) == "slow" for path in folder.glob("results/runs/*/progress.json")))
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+    assert "Stopped. What has ended is kept" in said
+    statuses = {row["status"] for row in json.loads(ablations("status", "--json", folder=folder).stdout)}
+    assert "running" not in statuses
+    assert "completed" in statuses
+
+
+@pytest.mark.parametrize("command", [["--help"], ["plan"], ["validate"], ["status"]])
+def test_commands_that_compute_nothing_import_nothing_heavy(coin_study, command):
+    code = (
+        "import sys; sys.argv = ['ablations', *sys.argv[1:]]\n"
+        "from ablations.cli import main\n"
+        "try: main()\n"
+        "finally: print('HEAVY', {'torch', 'transformers', 'pandas', 'sacred', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=coin_study().parent, capture_output=True, text=True, check=False
+    )
+    assert "HEAVY set()" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_reference_experiment_from_declaration_to_report(tmp_path):
+    (tmp_path / "study.yaml").write_text(REFERENCE, encoding="utf-8")
+    done = ablations("run", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("results/runs/*/record.json")]
+    assert len(records) == 4
+    assert all(record["info"]["data"]["fingerprint"] == records[0]["info"]["data"]["fingerprint"] for record in records)
+    rendered = ablations("report", folder=tmp_path)
+    assert rendered.returncode == 0, rendered.stderr
+    html, pdf = (tmp_path / "results" / "report" / f"report.{kind}" for kind in ("html", "pdf"))
+    assert "constant-lr" in html.read_text(encoding="utf-8")
+    assert pdf.read_bytes().startswith(b"%PDF")
+
+
+REFERENCE = """
+study: small
+smallest_effect: 0.02
+seeds: 2
+baseline:
+  data: {input_tokens: 24, train_samples: 400, validation_samples: 40, test_samples: 60}
+  model.hidden: 32
+  encoder: {layers: 1, heads: 2, intermediate: 64}
+  decoder: {layers: 1, heads: 2, intermediate: 64}
+  training: {max_steps: 20, learning_rate: 2.0e-3}
+  evaluation.every_steps: 10
+ablations:
+  constant-lr:
+    set: {training.schedule: constant}
+"""
+
+
+def run_of(progress: Path) -> str:
+    return json.loads((progress.parent / "job.json").read_text())["variant"]
+
+
+def wait_until(happened, seconds=40):
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.05)
