@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,22 @@ from transformers import AutoConfig, AutoModel, BertGenerationConfig, BertGenera
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from ablations.errors import DataError
+from ablations.naming.batches import Batch
 from ablations.naming.config import Config
+from ablations.naming.data import Encoded
 from ablations.naming.encoding import Specials
+from ablations.naming.flops import Sizes, decoder_flops, encoder_flops, forward_flops
 from ablations.plan import seed_for
+
+
+class Tensors(NamedTuple):
+    """A :class:`~ablations.naming.batches.Batch` on the device, as the model takes it; shapes are given there."""
+
+    inputs: Tensor
+    mask: Tensor
+    shifted: Tensor
+    labels: Tensor
+    real: Tensor
 
 
 class NamingModel(nn.Module):
@@ -28,6 +41,61 @@ class NamingModel(nn.Module):
         self.encoder: Any = encoder  # a PreTrainedModel: its attributes are untyped
         self.decoder: Any = decoder
         self.special = special
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the count of operations depends on."""
+        encoder, decoder = self.encoder.config, self.decoder.config
+        return Sizes(
+            hidden=encoder.hidden_size,
+            encoder_layers=encoder.num_hidden_layers,
+            encoder_intermediate=encoder.intermediate_size,
+            decoder_layers=decoder.num_hidden_layers,
+            decoder_intermediate=decoder.intermediate_size,
+            vocabulary=encoder.vocab_size,
+        )
+
+    def tensors(self, batch: Batch, device: torch.device) -> Tensors:
+        """A padded batch as tensors on the device."""
+        arrays = (batch.inputs, batch.mask, batch.shifted, batch.labels, batch.real)
+        tensors = (torch.from_numpy(array) for array in arrays)
+        if device.type == "cpu":
+            return Tensors(*tensors)
+        return Tensors(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors))
+
+    def loss(self, batch: Tensors, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
+        """Sum of the losses and their number: one per token of the names, in nats.
+
+        Args:
+            batch: Bodies and names.
+            label_smoothing: Share of the probability spread over all tokens, 0 to 1.
+        """
+        logits = self.logits(batch.inputs, batch.mask, batch.shifted, batch.real).float()
+        labels = batch.labels[batch.real]
+        total = nn.functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing)
+        return total, len(labels)
+
+    def predict(self, inputs: Tensor, mask: Tensor, max_tokens: int) -> Tensor:
+        """Token ids of the predicted names, ``(batch, up to max_tokens)``; see :meth:`greedy`."""
+        return self.greedy(inputs, mask, max_tokens)
+
+    def loss_flops(self, batch: Batch) -> float:
+        """Floating-point operations of :meth:`loss` over a padded batch, without the backward pass."""
+        samples, input_tokens = batch.inputs.shape
+        return forward_flops(self.sizes, samples, input_tokens, batch.labels.shape[1], int(batch.real.sum()))
+
+    def predict_flops(self, batch: Batch, generated: int) -> float:
+        """Floating-point operations of :meth:`predict` over a padded batch.
+
+        Args:
+            batch: The samples.
+            generated: Tokens per sample that came out, padding included.
+        """
+        sizes = self.sizes
+        samples, input_tokens = batch.inputs.shape
+        outputs: float = 2.0 * sizes.hidden * sizes.vocabulary * samples * generated
+        decoder = decoder_flops(sizes, samples, input_tokens, generated)
+        return encoder_flops(sizes, samples, input_tokens) + decoder + outputs
 
     def encode(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """Bodies ``(batch, tokens)`` and their mask to states ``(batch, tokens, hidden)``."""
@@ -86,6 +154,11 @@ class NamingModel(nn.Module):
             if bool(ended.all()):
                 break
         return torch.cat(names, dim=1)
+
+
+def model_for(config: Config, data: Encoded, seed: int) -> NamingModel:
+    """The model of a run, initialised; see :func:`build_model`."""
+    return build_model(config, data.vocabulary_size, data.specials, seed)
 
 
 def build_model(config: Config, vocabulary: int, special: Specials, seed: int) -> NamingModel:

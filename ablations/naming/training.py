@@ -17,9 +17,8 @@ from ablations.errors import Diverged
 from ablations.naming.batches import Batch, evaluation_order, make_batch, steps_of, training_order
 from ablations.naming.config import Config, Training
 from ablations.naming.data import Encoded, Split
-from ablations.naming.flops import Sizes, decoder_flops, encoder_flops, forward_flops
 from ablations.naming.metrics import score
-from ablations.naming.model import NamingModel, build_model, parameter_count
+from ablations.naming.model import NamingModel, model_for, parameter_count
 from ablations.plan import seed_for
 
 Log = Callable[[str, float, int], None]  # metric, value, step
@@ -89,9 +88,8 @@ def train(config: Config, data: Encoded, seed: int, device: torch.device, log: L
         Diverged: The loss or the gradient is not finite.
     """
     special = data.specials
-    model = build_model(config, data.vocabulary_size, special, seed).to(device)
+    model = model_for(config, data, seed).to(device)
     optimizer = make_optimizer(model, config.training, device)
-    sizes = sizes_of(config, model)
     steps = steps_of(len(data.train), config.training.batch_samples, config.training.epochs, config.training.max_steps)
     order = training_order(data.train.input_lengths_uncut, config.training.batch_samples, steps, seed)
     journal = Journal(log, 1 if device.type == "cpu" else LOG_EVERY_STEPS_CUDA)
@@ -109,7 +107,7 @@ def train(config: Config, data: Encoded, seed: int, device: torch.device, log: L
             journal.add(step, loss, norm, rate, int(batch.mask.sum() + batch.real.sum()))
             if validates:
                 journal.flush()  # waits for the device, so that its time is counted as training
-        _count(cost, sizes, batch)
+        _count(cost, batch, 3 * model.loss_flops(batch))
         if validates:
             with cost.clock("evaluation"):
                 validation = evaluate(model, data, data.validation, config, device, cost)
@@ -169,10 +167,9 @@ def train_step(
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = rate
-    inputs, mask, shifted, labels, real = _on(device, batch)
     with autocast(config.training, device):
-        logits = model.logits(inputs, mask, shifted, real)
-    loss = nn.functional.cross_entropy(logits.float(), labels[real], label_smoothing=config.training.label_smoothing)
+        total, count = model.loss(model.tensors(batch, device), config.training.label_smoothing)
+    loss = total / count
     loss.backward()  # type: ignore[no-untyped-call]
     limit = config.training.gradient_clip
     norm = nn.utils.clip_grad_norm_(model.parameters(), limit if limit is not None else math.inf)
@@ -187,14 +184,6 @@ def autocast(training: Training, device: torch.device) -> contextlib.AbstractCon
     if training.precision == "bf16" or (training.precision == "auto" and automatic):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
-
-
-def _on(device: torch.device, batch: Batch) -> tuple[Tensor, ...]:
-    arrays = (batch.inputs, batch.mask, batch.shifted, batch.labels, batch.real)
-    tensors = (torch.from_numpy(array) for array in arrays)
-    if device.type == "cpu":
-        return tuple(tensors)
-    return tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors)
 
 
 class Journal:
@@ -280,50 +269,28 @@ def evaluate(
         cost: Its FLOPs are added to.
     """
     model.eval()
-    sizes = sizes_of(config, model)
-    loss_sum, tokens = torch.zeros((), dtype=torch.float64, device=device), 0
+    loss_sum, losses = torch.zeros((), dtype=torch.float64, device=device), 0
     predictions: list[list[str]] = [[] for _ in range(len(split))]
     for rows in evaluation_order(split.input_lengths_uncut, config.evaluation.batch_samples):
         batch = make_batch(split, rows, data.specials.pad, data.specials.bos, fixed_widths(config))
-        inputs, mask, shifted, labels, real = _on(device, batch)
+        tensors = model.tensors(batch, device)
         with torch.inference_mode(), autocast(config.training, device):
-            logits = model.logits(inputs, mask, shifted, real)
-            names = model.greedy(inputs, mask, config.data.output_tokens)
-        loss_sum += nn.functional.cross_entropy(logits.float(), labels[real], reduction="sum").double()
-        tokens += int(batch.real.sum())
+            total, count = model.loss(tensors)
+            names = model.predict(tensors.inputs, tensors.mask, config.data.output_tokens)
+        loss_sum += total.double()
+        losses += count
         for row, ids in zip(rows, names.cpu().tolist(), strict=True):
             predictions[row] = data.decode(ids)
-        _count(cost, sizes, batch, generated=names.shape[1])
+        cost.flops += model.loss_flops(batch) + model.predict_flops(batch, names.shape[1])
     per_sample = score(split.targets, predictions)
     scores = {name: float(np.mean(values)) for name, values in per_sample.items()}
-    return Evaluated(scores | {"loss": float(loss_sum) / tokens}, per_sample, predictions)
+    return Evaluated(scores | {"loss": float(loss_sum) / losses}, per_sample, predictions)
 
 
-def sizes_of(config: Config, model: NamingModel) -> Sizes:
-    """The model's sizes as the FLOP count wants them."""
-    encoder = model.encoder.config
-    return Sizes(
-        hidden=encoder.hidden_size,
-        encoder_layers=encoder.num_hidden_layers,
-        encoder_intermediate=encoder.intermediate_size,
-        decoder_layers=config.decoder.layers,
-        decoder_intermediate=config.decoder.intermediate,
-        vocabulary=encoder.vocab_size,
-    )
-
-
-def _count(cost: Cost, sizes: Sizes, batch: Batch, generated: int | None = None) -> None:
-    samples, input_tokens = batch.inputs.shape
-    output_tokens, logits = batch.labels.shape[1], int(batch.real.sum())
-    forward = forward_flops(sizes, samples, input_tokens, output_tokens, logits)
-    if generated is None:
-        cost.flops += 3 * forward
-        cost.tokens += int(batch.mask.sum()) + logits
-        cost.samples += samples
-        return
-    cost.flops += forward + encoder_flops(sizes, samples, input_tokens)
-    cost.flops += decoder_flops(sizes, samples, input_tokens, generated)
-    cost.flops += 2.0 * sizes.hidden * sizes.vocabulary * samples * generated
+def _count(cost: Cost, batch: Batch, flops: float) -> None:
+    cost.flops += flops
+    cost.tokens += int(batch.mask.sum() + batch.real.sum())
+    cost.samples += len(batch.rows)
 
 
 def _totals(cost: Cost, model: nn.Module, steps: int, device: torch.device) -> dict[str, float]:
