@@ -1,3 +1,40 @@
-"""Reproducible ablation studies."""
+"""Reproducible ablation studies: declare them in one file, run them over seeds, report conclusions that hold.
+
+The public names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ablations.analysis.compare import compare, compare_study
+    from ablations.analysis.conclude import conclude, conclude_study
+    from ablations.analysis.results import Comparison, Conclusion
+    from ablations.analysis.table import Columns
+    from ablations.errors import AblationsError, StudyError
+    from ablations.plan import RunKey, Variant, expand, run_keys
+    from ablations.store import Store
+    from ablations.study import Ablation, Study, load_study
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Ablation": "study", "AblationsError": "errors", "Columns": "analysis.table", "Comparison": "analysis.results",
+    "Conclusion": "analysis.results", "RunKey": "plan", "Store": "store", "Study": "study", "StudyError": "errors",
+    "Variant": "plan", "compare": "analysis.compare", "compare_study": "analysis.compare",
+    "conclude": "analysis.conclude", "conclude_study": "analysis.conclude", "expand": "plan", "load_study": "study",
+    "run_keys": "plan",
+}  # fmt: skip
+
+__all__ = [
+    "Ablation", "AblationsError", "Columns", "Comparison", "Conclusion", "RunKey", "Store", "Study", "StudyError",
+    "Variant", "compare", "compare_study", "conclude", "conclude_study", "expand", "load_study", "run_keys",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ablations' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"ablations.{_HOMES[name]}"), name)

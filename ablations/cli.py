@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablations.errors import AblationsError, StudyError
+from ablations.errors import AblationsError, StudyError, UnknownName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,9 +113,32 @@ def report(
     """Render the report, HTML and PDF, of whatever has run so far."""
     from ablations.reporting.render import render_report
 
-    written = render_report(study, results, profile)
-    for path in written:
-        _out().print(str(path), highlight=False, soft_wrap=True)
+    for path in render_report(study, results, profile):
+        _out().print(f"{path.suffix[1:].upper():4} {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    table: Annotated[Path, typer.Argument(help="A CSV file: a row per run and metric.")],
+    baseline: Annotated[str, typer.Option(help="The arm that the others are compared with.")],
+    metric: Annotated[str, typer.Option(help="The metric to compare.")],
+    direction: Annotated[str, typer.Option(help="max if more is better, else min.")] = "max",
+    smallest_effect: Annotated[float | None, typer.Option(help="Smallest difference that would matter.")] = None,
+    failure_value: Annotated[float | None, typer.Option(help="What a diverged run counts as.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Rate of false claims accepted.")] = None,
+    variant: Annotated[str, typer.Option(help="Name of the column of arms.")] = "variant",
+    seed: Annotated[str, typer.Option(help="Name of the column of seeds.")] = "seed",
+    value: Annotated[str, typer.Option(help="Name of the column of values.")] = "value",
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts: every number.")] = False,
+) -> None:
+    """Compare the arms of a table that was made elsewhere; no study, no runs of ours."""
+    from ablations.analysis.table import Columns
+    from ablations.tables import compare_file
+
+    compare_file(
+        table, _out(), as_json, columns=Columns(variant=variant, seed=seed, value=value), baseline=baseline,
+        metric=metric, direction=direction, smallest_effect=smallest_effect, failure_value=failure_value, alpha=alpha,
+    )  # fmt: skip
 
 
 def _load(study: Path, results: Path, profile: str | None) -> tuple[Study, Store]:
@@ -142,6 +165,9 @@ def main() -> None:
     except StudyError as error:
         count = len(error.problems)
         print(f"{error}\n{count} problem{'s' if count > 1 else ''} in {error.file}; nothing was run.", file=sys.stderr)
+        sys.exit(2)
+    except UnknownName as error:
+        print(f"ablations: {error}", file=sys.stderr)
         sys.exit(2)
     except AblationsError as error:
         print(f"ablations: {error}", file=sys.stderr)

@@ -78,7 +78,7 @@ def test_only_what_is_named_is_run_and_the_baseline_with_it(coin_study):
     assert "2 variants x 3 seeds = 6 runs" in done.stdout
     assert "loaded" not in done.stdout
     unknown = ablations("run", "--only", "fare", folder=folder)
-    assert unknown.returncode == 1
+    assert unknown.returncode == 2
     assert "unknown ablation or variant 'fare'; did you mean 'fair'?" in unknown.stderr
 
 
@@ -130,6 +130,23 @@ def test_commands_that_compute_nothing_import_nothing_heavy(coin_study, command)
         [sys.executable, "-c", code, *command], cwd=coin_study().parent, capture_output=True, text=True, check=False
     )
     assert "HEAVY set()" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_table_made_elsewhere_is_compared_without_a_study(tmp_path):
+    rows = [f"{arm},{seed},{base + seed / 100}" for arm, base in [("base", 0.5), ("deep", 0.6)] for seed in range(5)]
+    rows[-1] = "deep,4,0.66"  # so that the difference is not the same on every seed
+    (tmp_path / "results.csv").write_text("arm,run,f1\n" + "\n".join(rows) + "\n")
+    options = ["--baseline", "base", "--metric", "f1", "--variant", "arm", "--seed", "run"]
+    done = ablations("compare", "results.csv", *options, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"deep +5 +\+0.104 +\+0.09289 to \+0.1151 +< ?0.001 +helps", done.stdout), done.stdout
+    (row,) = json.loads(ablations("compare", "results.csv", *options, "--json", folder=tmp_path).stdout)
+    assert row["verdict"] == "helps"  # by hand: differences .1 four times, .12 once: mean .104, sd .00894, t = 26
+    assert row["t"] == pytest.approx(0.104 / (0.00894427 / 5**0.5), rel=1e-4)
+    wrong = ablations("compare", "results.csv", "--baseline", "bas", "--metric", "f1", "--variant", "arm",
+                      "--seed", "run", folder=tmp_path)  # fmt: skip
+    assert wrong.returncode == 1
+    assert "base" in wrong.stderr
 
 
 @pytest.mark.slow
