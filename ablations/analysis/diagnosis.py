@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ablations.analysis.curves import Curve
 from ablations.analysis.paired import Floats
+from ablations.spikes import JOINED_GAP, WINDOW, SpikeDetector
 
 OVERFITTING_PERCENT = 5.0
-WINDOW, LEAST_WINDOW = 20, 10
-LEAST_RISE = float(np.log(1.2))
-JOINED_GAP = 3
 
 
 @dataclass(frozen=True)
@@ -116,25 +113,22 @@ def gap(validation: Curve, train: Curve) -> Gap | None:
 def find_spikes(loss: Floats) -> Spikes:
     """Finds spikes in a training loss, one value per step.
 
-    A value is too high if its logarithm exceeds the median of the last 20 values that were not, by more than 6 robust
-    standard deviations (1.4826 MAD) and by more than log 1.2. Events up to 3 values apart are one.
-
-    Simulated with this rule: .02, .15 and .17 false alarms per 1,000 steps at 5, 10 and 20 % noise; a rise to 2.5 times
-    over 5 steps is found in 1.00, .98 and .35 of the cases.
+    The rule is that of :class:`~ablations.spikes.SpikeDetector`. Events up to 3 values apart are one.
 
     Args:
         loss: Positive; values that are not finite mean divergence ``(steps,)``.
     """
     finite = np.isfinite(loss)
     logs = np.log(np.maximum(loss[finite], np.finfo(float).tiny))
-    flagged, before = _too_high(logs)
-    events = _joined(np.flatnonzero(flagged))
+    detector = SpikeDetector()
+    readings = [detector.add(float(value)) for value in loss[finite]]
+    events = _joined([index for index, reading in enumerate(readings) if reading.too_high])
     where = np.flatnonzero(finite)
     spikes = tuple(
         Spike(
             start=int(where[first]),
             end=int(where[last]),
-            height=float(np.exp(logs[first : last + 1].max() - before[first])),
+            height=float(np.exp(logs[first : last + 1].max() - readings[first].before)),
             recovered=last < len(logs) - 1,
         )
         for first, last in events
@@ -144,36 +138,10 @@ def find_spikes(loss: Floats) -> Spikes:
     return Spikes(spikes, bool(not finite.all() or rose))
 
 
-def _too_high(logs: Floats) -> tuple[NDArray[np.bool_], Floats]:
-    """Which values are too high, and the median they were held against."""
-    flagged = np.zeros(len(logs), dtype=bool)
-    before = np.full(len(logs), np.nan)
-    recent: list[float] = []
-    for index, value in enumerate(logs):
-        if len(recent) >= LEAST_WINDOW:
-            ordered = np.sort(recent)
-            middle = _middle(ordered)
-            spread = 6 * 1.4826 * _middle(np.sort(np.abs(ordered - middle)))
-            before[index] = middle
-            if value > middle + max(spread, LEAST_RISE):
-                flagged[index] = True
-                continue
-        recent.append(float(value))
-        if len(recent) > WINDOW:
-            recent.pop(0)
-    return flagged, before
-
-
-def _middle(ordered: Floats) -> float:
-    """Median of sorted values; np.median costs ten times as much on twenty of them."""
-    n = len(ordered)
-    return float(ordered[(n - 1) // 2] + ordered[n // 2]) / 2
-
-
-def _joined(indices: NDArray[np.intp]) -> list[tuple[int, int]]:
+def _joined(indices: list[int]) -> list[tuple[int, int]]:
     """First and last index of each event; gaps of up to 3 values do not part one."""
     events: list[tuple[int, int]] = []
-    for index in indices.tolist():
+    for index in indices:
         if events and index - events[-1][1] - 1 <= JOINED_GAP:
             events[-1] = (events[-1][0], index)
         else:
