@@ -10,6 +10,7 @@ ROWS = [
     {"errors", "machine"},
     {"schema", "yamlfile", "spikes"},
     {"study_file"},
+    {"drafts"},
     {"resolve"},
     {"view"},
     {"study"},
