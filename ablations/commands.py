@@ -118,7 +118,14 @@ def _prepare(study: Study, variants: Sequence[Variant], out: Console) -> None:
     from ablations import runner
 
     distinct = {variant.config_hash: variant.config for variant in variants}
-    runner.prepare(study.experiment, list(distinct.values()), lambda line: out.print(Text(line, style="dim")))
+    said: set[str] = set()
+
+    def say(line: str) -> None:
+        if line not in said:  # variants that share their data share what is to be said of them
+            out.print(Text(line, style="yellow" if line.startswith("warning:") else "dim"))
+            said.add(line)
+
+    runner.prepare(study.experiment, list(distinct.values()), say)
 
 
 def _forecast(study: Study, store: Store, variants: Sequence[Variant], workers: int) -> Remaining:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 import tarfile
@@ -12,13 +14,29 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ablations.errors import DataError
-from ablations.naming.caching import Say, digest, locked
+from ablations.naming.caching import Say, atomic, digest, locked
 
 LARGEST_MEMBER = 32 << 20  # bytes unpacked
-LARGEST_TOTAL = 16 << 30  # bytes unpacked, all members together
+LARGEST_TOTAL = 16 << 30  # bytes unpacked, all members together, those that are passed by too
+LARGEST_HEADER = 1 << 20  # bytes of a long name or of extended attributes, which are read into memory
 MOST_MEMBERS = 4_000_000
+DEEPEST = 64  # folders inside one another
 SUFFIXES = (".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar", ".zip")
 _DONE = ".complete"
+_SAID = 64 << 20  # bytes: to hash more takes long enough to say so
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an archive is, wherever it lies and whatever it is called.
+
+    Attributes:
+        size: Bytes.
+        sha256: Of its bytes, hexadecimal.
+    """
+
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -29,7 +47,32 @@ class _Member:
     open: Callable[[], IO[bytes] | None]
 
 
-def unpacked(archive: Path, suffix: str, cache: Path, say: Say) -> Path:
+def identity(archive: Path, cache: Path, say: Say) -> Identity:
+    """Size and SHA-256 of an archive; hashed again when its place, size or time has changed.
+
+    Raises:
+        DataError: It cannot be read, or changed meanwhile.
+    """
+    try:
+        state = _state(archive)
+        known = cache / "archives" / f"{digest(str(archive.resolve()), state)[:24]}.json"
+        try:
+            return Identity(**json.loads(known.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # not there, or damaged
+            pass
+        if state[0] > _SAID:
+            say(f"checking {archive.name}")
+        with archive.open("rb") as stream:
+            found = Identity(state[0], hashlib.file_digest(stream, "sha256").hexdigest())
+        _refuse_change(archive, state)
+    except OSError as error:
+        raise DataError(f"{archive}: cannot be read: {error.strerror}") from error
+    with atomic(known) as temporary:
+        temporary.write_text(json.dumps(vars(found)), encoding="utf-8")
+    return found
+
+
+def unpacked(archive: Path, suffix: str, cache: Path, say: Say, sha256: str | None = None) -> Path:
     """A folder with the archive's files of that suffix, unpacked once.
 
     Args:
@@ -37,12 +80,19 @@ def unpacked(archive: Path, suffix: str, cache: Path, say: Say) -> Path:
         suffix: Which files to take, e.g. ``.java``; what else is in it is passed by, but must not be hostile.
         cache: Where to unpack.
         say: Hears what is being done.
+        sha256: What the archive must be, hexadecimal; None where that is not known.
 
     Raises:
-        DataError: It is no archive, is damaged, or has members that lead out of it, are links, or are too large.
+        DataError: It is another archive, or none, is damaged, or has members that lead out of it, are links, or are
+            too large.
     """
-    status = archive.stat()
-    key = digest(archive.name, status.st_size, status.st_mtime_ns, suffix)[:24]
+    found = identity(archive, cache, say)
+    if sha256 is not None and found.sha256 != sha256.lower():
+        raise DataError(
+            f"{archive}: expected an archive with SHA-256 {sha256.lower()} (data.sha256), found {found.sha256} "
+            f"({found.size:,} bytes): damaged on the way, or another one"
+        )
+    key = digest(found.sha256, suffix)[:24]
     folder = cache / "archives" / key
     if (folder / _DONE).is_file():
         return folder
@@ -54,7 +104,9 @@ def unpacked(archive: Path, suffix: str, cache: Path, say: Say) -> Path:
         for leftover in (unfinished, folder):  # of a process that died meanwhile
             shutil.rmtree(leftover, ignore_errors=True)
         try:
+            state = _state(archive)
             _unpack(archive, suffix, unfinished)
+            _refuse_change(archive, state)
             (unfinished / _DONE).touch()
             unfinished.rename(folder)
         except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
@@ -66,20 +118,30 @@ def unpacked(archive: Path, suffix: str, cache: Path, say: Say) -> Path:
     return folder
 
 
+def _state(archive: Path) -> list[int]:
+    status = archive.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _refuse_change(archive: Path, before: list[int]) -> None:
+    if _state(archive) != before:
+        raise DataError(f"{archive}: changed while it was read")
+
+
 def _unpack(archive: Path, suffix: str, folder: Path) -> None:
     folder.mkdir(parents=True)
-    total = count = 0
+    total = 0
     members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
-    for member in members:
-        count += 1
+    for count, member in enumerate(members, start=1):
         place = _place(archive, member)
         if count > MOST_MEMBERS:
             raise DataError(f"{archive}: more than {MOST_MEMBERS:,} members; refused")
         if member.kind != "file" or not member.name.endswith(suffix) or place.name.startswith("._"):
-            continue
-        target = folder.joinpath(*place.parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        total += _copy(archive, member, target)
+            total += member.size  # of a tar, these bytes are unpacked to get past them
+        else:
+            target = folder.joinpath(*place.parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            total += _copy(archive, member, target)
         if total > LARGEST_TOTAL:
             raise DataError(f"{archive}: more than {LARGEST_TOTAL >> 30} GiB unpacked; refused")
 
@@ -91,6 +153,8 @@ def _place(archive: Path, member: _Member) -> PurePosixPath:
         raise DataError(f"{archive}: member {member.name!r} is a {member.kind}, only files and folders are allowed")
     if path.is_absolute() or ".." in path.parts or re.search(r"[\0\\]|^[A-Za-z]:", member.name):
         raise DataError(f"{archive}: member {member.name!r} leads out of the archive; refused")
+    if len(path.parts) > DEEPEST:
+        raise DataError(f"{archive}: member {member.name[:80]!r} lies more than {DEEPEST} folders deep; refused")
     return path
 
 
@@ -109,8 +173,26 @@ def _copy(archive: Path, member: _Member, target: Path) -> int:
     return len(content)
 
 
+class _BoundedInfo(tarfile.TarInfo):
+    """Refuses, before they are read into memory, headers that grow without bound."""
+
+    def _proc_member(self, opened: tarfile.TarFile) -> tarfile.TarInfo:  # tarfile's hook for subclasses
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            self._sparse()
+        reads = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
+                 tarfile.SOLARIS_XHDTYPE}  # fmt: skip
+        if self.type in reads and self.size > LARGEST_HEADER:
+            raise ValueError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(opened)  # type: ignore[misc,no-any-return]
+
+    def _sparse(self, *header: object) -> None:
+        raise ValueError("a sparse file, whose list of pieces has no bound")
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse
+
+
 def _tar_members(archive: Path) -> Iterator[_Member]:
-    with tarfile.open(archive, "r:*") as opened:
+    with tarfile.open(archive, "r:*", tarinfo=_BoundedInfo) as opened:
         for info in opened:
             kind = "file" if info.isreg() else "folder" if info.isdir() else "link or device"
             yield _Member(info.name, info.size, kind, lambda info=info: opened.extractfile(info))  # type: ignore[misc]

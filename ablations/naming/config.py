@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ class Data:
         choices=("python-stdlib", "python-packages", "java-small", "huggingface"),
     )
     path: str | None = tunable(None, "folder or archive of java-small, or local folder of a huggingface dataset")
+    sha256: str | None = tunable(None, "SHA-256 that the archive at path must have, in hexadecimal (corpus java-small)")
     packages: list[str] = tunable([], "installed packages to read (corpus python-packages)")
     dataset: str | None = tunable(None, "hub name of a dataset, or name:configuration (corpus huggingface)")
     code_column: str = tunable("code", "column with the function's source (corpus huggingface)")
@@ -246,6 +248,11 @@ def _check_sources(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "data.packages", "corpus python-packages needs the names of installed packages, found none"
     if corpus == "java-small" and not config["data.path"]:
         yield "data.path", "corpus java-small needs the path of its folder or archive, found null"
+    if config["data.sha256"] is not None:
+        if corpus != "java-small":
+            yield "data.sha256", f"only corpus java-small comes from an archive, found corpus {corpus}"
+        elif not re.fullmatch(r"[0-9A-Fa-f]{64}", config["data.sha256"]):
+            yield "data.sha256", f"expected 64 hexadecimal digits, found {config['data.sha256']!r}"
     if corpus == "huggingface" and not (config["data.dataset"] or config["data.path"]):
         yield "data.dataset", "corpus huggingface needs data.dataset (a hub name) or data.path (a local folder)"
     if (config["data.encoding"] == "pretrained") != bool(pretrained):

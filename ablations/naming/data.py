@@ -28,6 +28,7 @@ from ablations.naming.samples import Samples
 
 LONGEST = 8192  # tokens kept of an input; the limit of data.input_tokens
 EDGES = (0, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, LONGEST)
+WARNING = "warning: "  # begins every message on data that are not what they should be
 _logger = logging.getLogger(__name__)
 
 
@@ -126,7 +127,9 @@ def load_data(config: Config, cache: Path, progress: Callable[[str], None] | Non
             if found is None:
                 found = _make(config, corpus, request, cache, say)
     arrays, codec_state, facts = found
-    return _cut(arrays, encoding.codec_from(codec_state), facts, config.data)
+    for warning in facts["warnings"]:
+        say(f"{WARNING}{warning}")
+    return _cut(arrays, encoding.codec_from(codec_state), {**facts, **corpus.facts}, config.data)
 
 
 def _quiet(message: str) -> None:
@@ -134,7 +137,8 @@ def _quiet(message: str) -> None:
 
 
 def _log(message: str) -> None:
-    _logger.log(logging.WARNING if caching.DAMAGED in message else logging.INFO, message)
+    severe = caching.DAMAGED in message or message.startswith(WARNING)
+    _logger.log(logging.WARNING if severe else logging.INFO, message)
 
 
 _Found = tuple[caching.Arrays, dict[str, Any], dict[str, Any]]

@@ -14,11 +14,13 @@ from ablations.naming.config import Data
 from ablations.naming.corpora import SPLITS, Corpus
 from ablations.naming.extraction import Source, Table
 from ablations.naming.functions import ABSTRACT, EMPTY, OVERRIDE
+from ablations.naming.overlap import overlap
 from ablations.naming.splits import assign
 from ablations.naming.words import split_words, without_keywords
 
-VERSION = 1  # part of cache keys: raise it when the same functions and options would give other samples
+VERSION = 2  # part of cache keys: raise it when the same functions and options would give other samples
 _LISTED = 50  # names of projects or files in the record at most
+_NEAR = 0.01  # a known count of functions may be missed by so much: parsers differ in what they can read
 MASK = "\0"  # stands where a name was; no source text holds it
 
 
@@ -31,7 +33,8 @@ class Split:
         targets: Words of each name, lower-cased, joined by spaces.
         ids: ``file:line:column`` of each function, the same on every machine.
         digests: Of each sample's code (up to blank space) and name.
-        own_names: How many of the functions hold their own name a second time.
+        own_names: Whether each function holds its own name a second time.
+        duplicates: How many functions occurred in an earlier split or file, whether they were dropped or not.
     """
 
     codes: list[str] = field(default_factory=list)
@@ -39,6 +42,7 @@ class Split:
     ids: list[str] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
     own_names: list[bool] = field(default_factory=list)
+    duplicates: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Samples:
 
     Attributes:
         splits: By name: train, validation, test.
-        facts: Counts for the record: counts, files, groups, dropped, unparsed, own_name_share, ...
+        facts: Counts for the record, see docs/data.md: counts, files, groups, dropped, unparsed, overlap, ...
         fingerprint: SHA-256 over splits, codes and targets.
     """
 
@@ -78,10 +82,16 @@ def make_samples(table: Table, sources: Sequence[Source], corpus: Corpus, data: 
             f"and none of them is left for {' and '.join(empty)}; left out: {dict(chosen.dropped) or 'none'}; "
             f"not read: {len(table.unparsed):,}"
         )
+    counts = _counts(splits, sources, split_of, corpus)
+    found = {"files": counts["files"], "functions": {split: len(by_split[split]) for split in SPLITS}}
     facts = {
-        **_counts(splits, sources, split_of, corpus),
+        **counts,
         **_losses(table, sources, chosen.dropped),
         **_words(splits),
+        "duplicates": {split: splits[split].duplicates for split in SPLITS},
+        "overlap": overlap(splits["train"], {split: splits[split] for split in SPLITS if split != "train"}),
+        **({"known": {"expected": corpus.known, "found": found}} if corpus.known else {}),
+        "warnings": list(_misses(corpus.known, found, data)),
     }
     return Samples(splits, facts, _fingerprint(splits))
 
@@ -141,8 +151,9 @@ class _Choice:
             if own_name and self.data.recursive_calls == "drop":
                 reason = "own name in its body"
             digest = hashlib.blake2b(" ".join([row.name, *code.split()]).encode("utf-8"), digest_size=16).digest()
-            if not reason and self.data.drop_duplicates and digest in self.seen:
-                reason = "duplicate"
+            if not reason and digest in self.seen:
+                split.duplicates += 1
+                reason = "duplicate" if self.data.drop_duplicates else ""
             if reason:
                 self.dropped[reason] += 1
                 continue
@@ -212,6 +223,7 @@ def _capped(split: Split, most: int | None, dropped: Counter[str]) -> Split:
         ids=[split.ids[index] for index in kept],
         digests=[split.digests[index] for index in kept],
         own_names=[split.own_names[index] for index in kept],
+        duplicates=split.duplicates,
     )
 
 
@@ -229,6 +241,21 @@ def _counts(
         "groups": {split: len(groups[split]) for split in SPLITS},
         "projects": {split: sorted(groups[split])[:_LISTED] for split in SPLITS} if corpus.unit == "projects" else {},
     }
+
+
+def _misses(
+    known: Mapping[str, Mapping[str, int]], found: Mapping[str, Mapping[str, int]], data: Data
+) -> Iterator[str]:
+    """Says where counts differ from those that are known of the corpus: files at all, functions by more than 1 %."""
+    for what, expected in known.items():
+        tolerance = _NEAR if what == "functions" else 0.0
+        if all(abs(found[what][split] - count) <= tolerance * count for split, count in expected.items()):
+            continue
+        seen, wanted = (" / ".join(f"{counts[split]:,}" for split in SPLITS) for counts in (found[what], expected))
+        yield (
+            f"{data.path or data.corpus} is not the {data.corpus} of the reference study: "
+            f"{what} in {', '.join(SPLITS)}: expected {wanted}, found {seen}"
+        )
 
 
 def _losses(table: Table, sources: Sequence[Source], dropped: Counter[str]) -> dict[str, Any]:

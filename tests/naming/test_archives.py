@@ -1,3 +1,4 @@
+import hashlib
 import io
 import stat
 import tarfile
@@ -15,12 +16,12 @@ def quiet(message):
 
 
 def tar(path, *members, mode="w:gz"):
-    """Members are (name, content) or a TarInfo of their own."""
-    with tarfile.open(path, mode) as opened:
+    """Members are a TarInfo, or (name or TarInfo, content)."""
+    with tarfile.open(path, mode, format=tarfile.PAX_FORMAT) as opened:
         for member in members:
-            info, content = (
-                (member, b"") if isinstance(member, tarfile.TarInfo) else (tarfile.TarInfo(member[0]), member[1])
-            )
+            info, content = (member, b"") if isinstance(member, tarfile.TarInfo) else member
+            if isinstance(info, str):
+                info = tarfile.TarInfo(info)
             info.size = len(content)
             opened.addfile(info, io.BytesIO(content))
     return path
@@ -79,13 +80,16 @@ def test_what_a_killed_process_left_is_made_anew(tmp_path):
         (special("evil.java", tarfile.LNKTYPE, "A.java"), "is a link or device"),
         (special("folder", tarfile.SYMTYPE, "/tmp"), "is a link or device"),
         (special("pipe.java", tarfile.FIFOTYPE), "is a link or device"),
+        (special("memory.java", tarfile.CHRTYPE), "is a link or device"),
+        (special("disk", tarfile.BLKTYPE), "is a link or device"),
+        (("a/" * 65 + "evil.java", b"x"), "folders deep"),
     ],
 )
 def test_hostile_members_are_refused_and_nothing_is_left(tmp_path, member, message):
     archive = tar(tmp_path / "a.tar.gz", ("A.java", b"class A {}"), member)
     with pytest.raises(DataError, match=message):
         unpacked(archive, ".java", tmp_path / "cache" / "deep", quiet)
-    assert [name for name in everything_below(tmp_path / "cache") if not name.endswith(".lock")] == []
+    assert [name for name in everything_below(tmp_path / "cache") if not name.endswith((".lock", ".json"))] == []
     assert not list(tmp_path.rglob("*evil*"))
 
 
@@ -111,6 +115,61 @@ def test_bombs_are_refused(tmp_path, monkeypatch, limit, value, message):
     archive = tar(tmp_path / "a.tar.gz", ("A.java", b"\0" * (1 << 20)), ("B.java", b"\0" * ((1 << 20) + 1)))
     with pytest.raises(DataError, match=message):
         unpacked(archive, ".java", tmp_path / "cache", quiet)
+
+
+def test_what_is_passed_by_counts_as_it_has_to_be_unpacked_to_get_past_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST_TOTAL", 1 << 20)
+    archive = tar(tmp_path / "a.tar.gz", ("zeros.bin", b"\0" * ((1 << 20) + 1)), ("A.java", b"class A {}"))
+    with pytest.raises(DataError, match="unpacked; refused"):
+        unpacked(archive, ".java", tmp_path / "cache", quiet)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path, kind):
+    archive = tar(tmp_path / "a.tar.gz", (special("header", kind), b"0" * ((1 << 20) + 1)), ("A.java", b"x"))
+    with pytest.raises(DataError, match=r"found damage: a header of 1,048,577 bytes"):
+        unpacked(archive, ".java", tmp_path / "cache", quiet)
+
+
+@pytest.mark.parametrize("attributes", [
+    {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}, {"GNU.sparse.map": "0,1"}, {"GNU.sparse.size": "9"},
+])  # fmt: skip
+def test_sparse_files_are_refused(tmp_path, attributes):
+    info = tarfile.TarInfo("A.java")
+    info.pax_headers = attributes
+    with pytest.raises(DataError, match="found damage: a sparse file"):
+        unpacked(tar(tmp_path / "a.tar.gz", info), ".java", tmp_path / "cache", quiet)
+    old = special("A.java", tarfile.GNUTYPE_SPARSE)
+    with pytest.raises(DataError, match="found damage: a sparse file"):
+        unpacked(tar(tmp_path / "b.tar.gz", old), ".java", tmp_path / "cache", quiet)
+
+
+def test_an_archive_is_the_one_that_is_asked_for_or_refused_before_it_is_opened(tmp_path):
+    archive = tar(tmp_path / "a.tar.gz", ("A.java", b"class A {}"))
+    content = archive.read_bytes()
+    found = archives.identity(archive, tmp_path / "cache", quiet)
+    assert (found.size, found.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    folder = unpacked(archive, ".java", tmp_path / "cache", quiet, sha256=found.sha256.upper())
+    assert (folder / "A.java").is_file()
+    archive.write_bytes(content + b"\0")
+    with pytest.raises(DataError, match=rf"expected an archive with SHA-256 {found.sha256} .* found [0-9a-f]{{64}} \("):
+        unpacked(archive, ".java", tmp_path / "cache", quiet, sha256=found.sha256)
+
+
+def test_a_moved_archive_is_not_unpacked_again(tmp_path):
+    archive = tar(tmp_path / "a.tar.gz", ("A.java", b"class A {}"))
+    folder = unpacked(archive, ".java", tmp_path / "cache", quiet)
+    moved, heard = archive.rename(tmp_path / "b.tar.gz"), []
+    assert unpacked(moved, ".java", tmp_path / "cache", heard.append) == folder
+    assert heard == []
+
+
+def test_an_archive_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    archive = tar(tmp_path / "a.tar.gz", ("A.java", b"class A {}"))
+    states = iter([[1, 1], [1, 2]])
+    monkeypatch.setattr(archives, "_state", lambda archive: next(states))
+    with pytest.raises(DataError, match="changed while it was read"):
+        archives.identity(archive, tmp_path / "cache", quiet)
 
 
 def test_a_zip_that_lies_about_a_size_is_refused(tmp_path):

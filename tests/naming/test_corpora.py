@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import subprocess
@@ -114,6 +115,33 @@ def test_an_archive_of_java_small_holds_the_same(java_archive, java_folder, tmp_
         for name in whole:
             opened.write(java_folder / name, name)
     assert names(find(tmp_path / "cache", corpus="java-small", path=str(tmp_path / "java-small.zip"))) == whole
+
+
+def test_the_record_says_which_archive_it_was(java_archive, java_folder, tmp_path):
+    sha256 = hashlib.sha256(java_archive.read_bytes()).hexdigest()
+    options = {"corpus": "java-small", "path": str(java_archive), "sha256": sha256}
+    found = find(tmp_path / "cache", **options)
+    assert found.facts == {
+        "archive": {"name": "java-small.tar.gz", "size": java_archive.stat().st_size, "sha256": sha256}
+    }
+    assert find(tmp_path / "cache", corpus="java-small", path=str(java_folder)).facts == {}
+    with pytest.raises(DataError, match=rf"expected an archive with SHA-256 {'0' * 64} .* found {sha256}"):
+        find(tmp_path / "cache", **{**options, "sha256": "0" * 64})
+    with pytest.raises(DataError, match=r"data\.sha256: expected an archive at data\.path, found the folder"):
+        find(tmp_path / "cache", **{**options, "path": str(java_folder)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.corpus": "java-small", "data.path": "x", "data.sha256": "ab" * 32}, None),
+        ({"data.corpus": "java-small", "data.path": "x", "data.sha256": "ab"}, "expected 64 hexadecimal digits"),
+        ({"data.sha256": "ab" * 32}, "only corpus java-small comes from an archive"),
+    ],
+)
+def test_a_hash_is_checked_with_the_study(changes, message):
+    problems = dict(Config.cross_check({**schema_of(Config).defaults(), **changes}))
+    assert problems == {} if message is None else message in problems["data.sha256"]
 
 
 def test_a_missing_folder_is_named_with_what_there_is(java_folder, tmp_path):

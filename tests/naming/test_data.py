@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import itertools
 import json
 import subprocess
@@ -157,6 +158,35 @@ def test_java_small_is_encoded_with_its_own_splits(java_archive, tmp_path):
         "test": ["test/delta"],
     }
     assert made.facts["dropped"] == {"no word in its name": 1}
+
+
+def test_a_corpus_that_is_not_the_known_one_is_said_each_time_and_recorded(java_archive, tmp_path, caplog):
+    options = config(corpus="java-small", path=str(java_archive), every_nth_file=10)
+    for _ in range(2):  # made, and from the cache
+        heard = []
+        facts = load_data(options, tmp_path / "cache", heard.append).facts
+        said = [message for message in heard if message.startswith("warning: ")]
+        assert said == [f"warning: {warning}" for warning in facts["warnings"]]
+        # the known counts are reference-study.md's
+        assert facts["warnings"] == [
+            f"{java_archive} is not the java-small of the reference study: files in train, validation, test: "
+            "expected 8,944 / 188 / 527, found 2 / 1 / 1",
+            f"{java_archive} is not the java-small of the reference study: functions in train, validation, test: "
+            "expected 80,598 / 2,337 / 5,161, found 6 / 2 / 1",
+        ]
+    assert facts["known"]["found"]["files"] == facts["files"]
+    assert facts["archive"]["sha256"] == hashlib.sha256(java_archive.read_bytes()).hexdigest()
+    load_data(options, tmp_path / "cache")
+    assert [record.levelname for record in caplog.records if "is not the java-small" in record.message] == [
+        "WARNING",
+        "WARNING",
+    ]
+
+
+def test_with_another_stride_there_is_nothing_to_compare_with(java_folder, tmp_path):
+    facts = load_data(config(corpus="java-small", path=str(java_folder), every_nth_file=1), tmp_path / "cache").facts
+    assert facts["warnings"] == []
+    assert "known" not in facts and "archive" not in facts
 
 
 def test_a_changed_file_is_seen(java_folder, tmp_path):

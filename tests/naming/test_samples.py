@@ -2,7 +2,7 @@ import pytest
 
 from ablations.errors import DataError
 from ablations.naming.config import Data
-from ablations.naming.corpora import Corpus
+from ablations.naming.corpora import SPLITS, Corpus
 from ablations.naming.extraction import Source, extract_all
 from ablations.naming.samples import MASK, make_samples
 
@@ -12,7 +12,8 @@ def samples_of(train="def t(): return 0", validation="def v(): return 1", test="
     texts = {"train": train, "validation": validation, "test": test}
     sources = [Source(f"{split}.py", split, text=text, split=split) for split, text in texts.items()]
     table = extract_all(sources, options.pop("language", "python"), lambda message: None)
-    return make_samples(table, sources, Corpus("python", 0, lambda: sources), Data(**options))
+    corpus = Corpus("python", 0, lambda: sources, known=options.pop("known", {}))
+    return make_samples(table, sources, corpus, Data(**options))
 
 
 def codes(text, **options):
@@ -30,6 +31,9 @@ def test_names_without_words_are_dropped_and_counted():
     assert samples_of("def _(): pass\ndef __(): pass\ndef f(): pass").facts["dropped"] == {"no word in its name": 2}
 
 
+MANY = "\n".join(f"def g{chr(97 + index)}(): return {index // 26}" for index in range(26) for _ in range(3)) + (
+    "\ndef ha(): pass\ndef hb(): pass"
+)  # 80 functions
 FACT = "def fact(n):\n    'fact'\n    return n * fact(n - 1) + factor.fact2"
 
 
@@ -115,6 +119,48 @@ def test_facts_name_the_commonest_name_and_the_unseen_words():
     )
     assert made.facts["commonest_name"] == {"words": ["get", "it"], "share": pytest.approx(2 / 3)}
     assert made.facts["unseen_words"] == {"validation": 0.5, "test": 0.0}
+
+
+def test_known_counts_are_compared_files_exactly_and_functions_up_to_a_hundredth():
+    def warnings(files, functions):
+        known = {"files": dict.fromkeys(SPLITS, files), "functions": dict.fromkeys(SPLITS, functions)}
+        text = "\n".join(f"def f{chr(97 + index)}(): return {index}" for index in range(20)) + "\n" + MANY
+        return samples_of(text, text, text, drop_duplicates=False, known=known).facts["warnings"]
+
+    assert warnings(1, 100) == []
+    assert warnings(1, 101) == []
+    assert [each.partition(":")[0].rpartition(": ")[2] for each in warnings(1, 102)] == [
+        "python-stdlib is not the python-stdlib of the reference study"
+    ]
+    assert (
+        "functions in train, validation, test: expected 102 / 102 / 102, found 100 / 100 / 100" in warnings(1, 102)[0]
+    )
+    assert "files in train, validation, test: expected 2 / 2 / 2, found 1 / 1 / 1" in warnings(2, 100)[0]
+
+
+def test_duplicates_are_counted_whether_they_are_dropped_or_not():
+    text = "def same(a):\n    return a\n"
+    for drop in (True, False):
+        made = samples_of(text * 3, text + "def v(): pass", text * 2 + "def w(): pass", drop_duplicates=drop)
+        assert made.facts["duplicates"] == {"train": 2, "validation": 1, "test": 2}
+
+
+def test_overlap_counts_names_bodies_and_words_that_the_training_split_has_shown():
+    made = samples_of(
+        train="def get_it(a):\n    return a\ndef put(b): pass",
+        validation="def get_it(c): return c\ndef fetch(a):\n\n        return   a",
+        test="def get_it(a):\n  return a\ndef get_all(): pass",
+        drop_duplicates=False,
+    )
+    # Validation, by hand: get_it is known, fetch is not; the second body is the first of training but for blank space;
+    # words of names get, it, (fetch); of bodies def (c) return (c) and def a return a.
+    assert made.facts["overlap"]["validation"] == pytest.approx(
+        {"names": 1 / 2, "bodies": 1 / 2, "functions": 0, "name_words": 2 / 3, "body_words": 6 / 8}
+    )
+    # Test: get_it is there whole; get_all has one known word of two; "def", "pass" are known.
+    assert made.facts["overlap"]["test"] == pytest.approx(
+        {"names": 1 / 2, "bodies": 1 / 2, "functions": 1 / 2, "name_words": 3 / 4, "body_words": 1}
+    )
 
 
 def test_a_split_without_samples_is_refused_with_the_counts():

@@ -11,9 +11,10 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ablations.errors import DataError, one_of
 from ablations.naming.caching import Say
@@ -32,12 +33,16 @@ class Corpus:
         state: Changes when the content may have changed, e.g. with a file's time; cheap to find out.
         sources: Lists files or rows, the same in every process.
         unit: What goes to one split as a whole, in the plural: ``files``, ``projects``, ``distinct rows``.
+        facts: What the record says of where it came from (JSON-ready), e.g. an archive's hash.
+        known: Counts that others have published of it, to compare with: ``files`` and ``functions`` by split.
     """
 
     language: str
     state: object
     sources: Callable[[], Sequence[Source]]
     unit: str = "files"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    known: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 Finder = Callable[[Data, Path, Say], Corpus]

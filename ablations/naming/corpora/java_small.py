@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ablations.errors import DataError
-from ablations.naming.archives import SUFFIXES, unpacked
+from ablations.naming.archives import SUFFIXES, identity, unpacked
 from ablations.naming.caching import Say
 from ablations.naming.config import Data
 from ablations.naming.corpora import Corpus, corpus, file_sources, files_below
 
 FOLDERS = {"training": "train", "validation": "validation", "test": "test"}
+KNOWN_EVERY = 10  # every 10th file of code2seq's java-small, as the reference study counted them:
+KNOWN = {
+    "files": {"train": 8_944, "validation": 188, "test": 527},
+    "functions": {"train": 80_598, "validation": 2_337, "test": 5_161},
+}
 
 
 @corpus("java-small")
@@ -18,7 +24,7 @@ def java_small(data: Data, cache: Path, say: Say) -> Corpus:
     """Of each project's .java files, sorted by name, every ``data.every_nth_file``-th; the folders are the splits.
 
     Raises:
-        DataError: The path is neither such a folder nor an archive of one.
+        DataError: The path is neither such a folder nor an archive of one, or not the archive that is asked for.
     """
     if data.path is None:
         raise DataError("data.path: corpus java-small needs the path of its folder or archive, found null")
@@ -27,7 +33,15 @@ def java_small(data: Data, cache: Path, say: Say) -> Corpus:
         raise DataError(f"data.path: {given} does not exist{_beside(given)}")
     if given.is_file() and not given.name.endswith(SUFFIXES):
         raise DataError(f"data.path: expected a folder or an archive ({', '.join(SUFFIXES)}), found the file {given}")
-    root = _root(given if given.is_dir() else unpacked(given, ".java", cache, say), given)
+    facts: dict[str, Any] = {}
+    if given.is_dir():
+        if data.sha256:
+            raise DataError(f"data.sha256: expected an archive at data.path, found the folder {given}")
+        top = given
+    else:
+        top = unpacked(given, ".java", cache, say, data.sha256)
+        facts["archive"] = {"name": given.name, **vars(identity(given, cache, say))}
+    root = _root(top, given)
     files = []
     for folder, split in FOLDERS.items():
         for project in sorted(each for each in (root / folder).iterdir() if each.is_dir()):
@@ -35,7 +49,8 @@ def java_small(data: Data, cache: Path, say: Say) -> Corpus:
             for name in files_below(project, ".java")[:: data.every_nth_file]:
                 files.append((f"{inside}/{name}", inside, split, f"{project}/{name}"))
     sources, state = file_sources(files)
-    return Corpus("java", state, lambda: sources, unit="projects")
+    known = KNOWN if data.every_nth_file == KNOWN_EVERY else {}
+    return Corpus("java", state, lambda: sources, unit="projects", facts=facts, known=known)
 
 
 def _root(folder: Path, given: Path) -> Path:
