@@ -20,8 +20,8 @@ from ablations.naming.config import Config
 from ablations.schema import flatten, nest, schema_of
 
 if TYPE_CHECKING:
+    from ablations.naming.evaluation import Evaluated
     from ablations.naming.metrics import Words
-    from ablations.naming.training import Evaluated
 
 PRELOAD = ("ablations.naming.training",)
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from ablations.errors import Diverged
+from ablations.naming.checkpoints import Best
 from ablations.naming.config import Config, Data, Decoder, Encoder, Evaluation, Model, Training
 from ablations.naming.data import load_data
 from ablations.naming.experiment import cache_dir, references
-from ablations.naming.training import Best, learning_rate, make_optimizer, train
+from ablations.naming.optimisation import learning_rate, make_optimizer
+from ablations.naming.training import train
 
 CPU = torch.device("cpu")
 

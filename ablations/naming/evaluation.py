@@ -1,0 +1,68 @@
+"""Scoring a split with a model: the same for training, validation and test samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ablations.naming.batches import evaluation_order, make_batch
+from ablations.naming.config import Config
+from ablations.naming.cost import Cost
+from ablations.naming.data import Encoded, Split
+from ablations.naming.metrics import score
+from ablations.naming.model import NamingModel
+from ablations.naming.optimisation import autocast
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A split scored by one model.
+
+    Attributes:
+        scores: Mean of each metric over the samples, and ``loss``: mean cross-entropy per token, nats.
+        per_sample: Each metric of each sample, ``(samples,)`` in the split's order.
+        predictions: The predicted words of each sample.
+    """
+
+    scores: dict[str, float]
+    per_sample: dict[str, list[float]]
+    predictions: list[list[str]]
+
+
+def evaluate(
+    model: NamingModel, data: Encoded, split: Split, config: Config, device: torch.device, cost: Cost
+) -> Evaluated:
+    """Scores a split: teacher-forced loss, and the metrics of greedy decoding.
+
+    Args:
+        model: Put into evaluation mode.
+        data: Gives special tokens and the way from ids to words.
+        split: The samples.
+        config: The experiment's config.
+        device: Where to compute.
+        cost: Its FLOPs are added to.
+    """
+    model.eval()
+    loss_sum, losses = torch.zeros((), dtype=torch.float64, device=device), 0
+    predictions: list[list[str]] = [[] for _ in range(len(split))]
+    for rows in evaluation_order(split.input_lengths_uncut, config.evaluation.batch_samples):
+        batch = make_batch(split, rows, data.specials.pad, data.specials.bos, fixed_widths(config))
+        tensors = model.tensors(batch, device)
+        with torch.inference_mode(), autocast(config.training, device):
+            total, count = model.loss(tensors)
+            names = model.predict(tensors.inputs, tensors.mask, config.data.output_tokens)
+        loss_sum += total.double()
+        losses += count
+        for row, ids in zip(rows, names.cpu().tolist(), strict=True):
+            predictions[row] = data.decode(ids)
+        cost.flops += model.loss_flops(batch) + model.predict_flops(batch, names.shape[1])
+    per_sample = score(split.targets, predictions)
+    scores = {name: float(np.mean(values)) for name, values in per_sample.items()}
+    return Evaluated(scores | {"loss": float(loss_sum) / losses}, per_sample, predictions)
+
+
+def fixed_widths(config: Config) -> tuple[int, int] | None:
+    """Lengths to pad to where padding is ``maximum``, else None."""
+    return (config.data.input_tokens, config.data.output_tokens) if config.training.padding == "maximum" else None

@@ -1,0 +1,69 @@
+"""The optimizer, its learning rate and one step of it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablations.naming.batches import Batch
+from ablations.naming.config import Config, Training
+from ablations.naming.model import NamingModel
+
+
+def make_optimizer(model: nn.Module, training: Training, device: torch.device) -> torch.optim.Optimizer:
+    """AdamW whose weight decay leaves biases and normalisation gains alone (as Transformers' Trainer does).
+
+    Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [each for each in parameters if each.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
+    ]
+    betas = (training.adam_beta1, training.adam_beta2)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas, eps=1e-8, fused=True)
+
+
+def learning_rate(step: int, steps: int, training: Training) -> float:
+    """Learning rate of a step, 1-based: linear warm-up, then the schedule, which reaches 0 after the last step."""
+    warmup = training.warmup_steps
+    if step <= warmup:
+        return training.learning_rate * step / warmup
+    done = (step - 1 - warmup) / max(1, steps - warmup)
+    factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}
+    return training.learning_rate * factor[training.schedule]
+
+
+def train_step(
+    model: NamingModel,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    rate: float,
+    config: Config,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """One optimizer step; returns the loss and the gradient's norm before clipping, scalars on the device."""
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    with autocast(config.training, device):
+        total, count = model.loss(model.tensors(batch, device), config.training.label_smoothing)
+    loss = total / count
+    loss.backward()  # type: ignore[no-untyped-call]
+    limit = config.training.gradient_clip
+    norm = nn.utils.clip_grad_norm_(model.parameters(), limit if limit is not None else math.inf)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.detach(), norm.detach()
+
+
+def autocast(training: Training, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """The precision of a forward pass: bf16 where asked for, or where ``auto`` finds a device that is fast at it."""
+    automatic = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if training.precision == "bf16" or (training.precision == "auto" and automatic):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
