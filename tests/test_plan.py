@@ -98,7 +98,7 @@ def test_other_finished_runs_tell_the_rate_at_which_flops_are_done(study):
 def test_without_finished_runs_the_rate_is_assumed_and_said_to_be(study):
     told = forecast(expand(study), [0], flops=lambda config: 60 * ASSUMED_FLOPS_PER_S)
     assert told.total == 180.0
-    assert told.source == "rough: counted FLOPs at an assumed 20 GFLOP/s a worker"
+    assert told.source == "rough: counted FLOPs at an assumed 50 GFLOP/s a worker"
 
 
 def test_where_nothing_is_known_nothing_is_forecast(study):
