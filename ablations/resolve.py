@@ -3,62 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from ablations.drafts import Draft, Say, Setting, Settings, checked, name_text, settings_of, value_text
 from ablations.errors import one_of
+from ablations.parts import one_by_one, parts_of, without_each
 from ablations.schema import Schema, described
-from ablations.study_file import AblationFile, Change, StudyFile
+from ablations.study_file import CHANGES, AblationFile, Change, StudyFile
 from ablations.yamlfile import KeyPath, plain_value
-
-Say = Callable[[KeyPath, str], None]
 
 MAX_VARIANTS = 2000
 MAX_CHAIN = 50
-STARTS = ("extends", "combine", "leave_one_out")
+STARTS = ("extends", "combine", "leave_one_out", "path")
+DERIVED = ("leave_one_out", "path")
 SPREADS = ("sweep", "grid")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A parameter's value and where the file says so."""
-
-    key: str
-    value: Any
-    path: KeyPath
-    valid: bool = True
-
-
-Settings = dict[str, Setting]
-
-
-@dataclass(frozen=True)
-class Draft:
-    """One variant under construction.
-
-    Attributes:
-        name: Its name.
-        path: Where the file makes it.
-        parts: The combined variants' names and settings.
-        own: What is set on top of them.
-        sound: Whether nothing of it had to be left out.
-    """
-
-    name: str
-    path: KeyPath
-    parts: tuple[tuple[str, Settings], ...] = ()
-    own: Settings = field(default_factory=dict)
-    sound: bool = True
-
-    @property
-    def settings(self) -> Settings:
-        """All its settings; those on top win."""
-        merged: Settings = {}
-        for _, settings in self.parts:
-            merged.update(settings)
-        return {**merged, **self.own}
 
 
 @dataclass(frozen=True)
@@ -71,57 +31,6 @@ class Declared:
     paths: Mapping[str, KeyPath]
     path: KeyPath
     broken: bool
-
-
-def settings_of(section: Mapping[str, Any], path: KeyPath, schema: Schema, say: Say, levels: bool = False) -> Settings:
-    """Flattens nested sections and dotted keys, which may be mixed.
-
-    Args:
-        section: Parameters as written.
-        path: Where they stand.
-        schema: What may be set.
-        say: Takes a path and what is wrong there.
-        levels: Whether each value is a list of levels; these are left unchecked.
-    """
-    found: Settings = {}
-    for setting in _walk(section, "", path, schema, say):
-        if setting.key in found:
-            say(setting.path, f"{setting.key} is set twice in the same place, nested and dotted: keep one")
-            continue
-        found[setting.key] = setting if levels else checked(setting, schema, say)
-    return found
-
-
-def checked(setting: Setting, schema: Schema, say: Say) -> Setting:
-    """A setting with its value checked and brought into its normal form."""
-    problem = schema.problem(setting.key, setting.value)
-    if problem:
-        say(setting.path, problem)
-        return Setting(setting.key, setting.value, setting.path, valid=False)
-    return Setting(setting.key, schema.tunables[setting.key].normal(setting.value), setting.path, setting.valid)
-
-
-def _walk(section: Mapping[str, Any], prefix: str, path: KeyPath, schema: Schema, say: Say) -> Iterator[Setting]:
-    for name, value in section.items():
-        key, here = f"{prefix}{name}", (*path, name)
-        if key in schema.tunables:
-            yield Setting(key, value, here)
-        elif key not in schema.sections:
-            say(here, _unknown(key, value, schema))
-        elif isinstance(value, Mapping):
-            yield from _walk(value, f"{key}.", here, schema, say)
-        else:
-            inside = ", ".join(each.removeprefix(f"{key}.") for each in schema.tunables if each.startswith(f"{key}."))
-            say(here, f"expected entries ({inside}), found {described(value)}")
-
-
-def _unknown(key: str, value: object, schema: Schema) -> str:
-    section = key.rpartition(".")[0]
-    if isinstance(value, Mapping) and not section:
-        return one_of("section", key, schema.sections)
-    same = [each for each in schema.tunables if each.rpartition(".")[0] == section]
-    near = one_of("parameter", key, same)
-    return near if section and "did you mean" in near else one_of("parameter", key, schema.tunables)
 
 
 def declared(
@@ -162,25 +71,6 @@ def _given(change: Change, path: KeyPath) -> tuple[dict[str, Any], dict[str, Key
     return given, {key: (*path, key) for key in given}
 
 
-def value_text(value: Any) -> str:
-    """A value as it reads in names and labels.
-
-    >>> [value_text(value) for value in (5e-05, 0.0003, 10.0, True, None, "linear", ["numpy", "torch"])]
-    ['5e-5', '0.0003', '10.0', 'true', 'null', 'linear', 'numpy+torch']
-    """
-    if isinstance(value, bool) or value is None:
-        return json.dumps(value)
-    if isinstance(value, float):
-        return repr(value).replace("e-0", "e-").replace("e+", "e")
-    return "+".join(map(value_text, value)) or "none" if isinstance(value, list) else str(value)
-
-
-def _name_text(value: Any) -> str:
-    """A level's part of a variant's name: no white space, of bounded length."""
-    text = "_".join(value_text(value).split()) or "empty"
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
 class Resolver:
     """Works out the variants of every ablation of one profile.
 
@@ -190,6 +80,11 @@ class Resolver:
         say: Takes a path and what is wrong there.
         left_out: Paths whose problems are known.
         profile: Name of the profile, for messages.
+        baseline: All parameters of the baseline, flat.
+
+    Attributes:
+        axes: The swept parameters of an ablation and their levels.
+        pieces: Of a leave_one_out or path: the whole variant, and the part that each variant is about.
     """
 
     def __init__(
@@ -199,15 +94,18 @@ class Resolver:
         say: Say,
         left_out: frozenset[KeyPath],
         profile: str | None,
+        baseline: Mapping[str, Any],
     ):
         self.ablations = ablations
         self.schema = schema
         self.say = say
         self.left_out = left_out
         self.profile = profile
+        self.baseline = baseline
         self.done: dict[str, tuple[Draft, ...]] = {}
         self.stack: list[str] = []
         self.axes: dict[str, dict[str, list[Any]]] = {}
+        self.pieces: dict[str, tuple[Draft, tuple[str, ...]]] = {}
 
     def drafts(self, name: str) -> tuple[Draft, ...]:
         """The variants of an ablation; empty where it cannot be worked out (the reason is said once)."""
@@ -224,8 +122,13 @@ class Resolver:
                 if ablation.change.get(key):
                     self._settings(ablation, key, levels=key != "set")
             return []
-        if "leave_one_out" in ablation.change:
-            return self._leave_one_out(ablation)
+        for key in DERIVED:
+            if key in ablation.change:
+                whole = self._refer(ablation.change[key], ablation.paths[key])
+                pairs = self._derived(ablation, key, whole) if whole and whole.sound else []
+                if whole and pairs:
+                    self.pieces[ablation.name] = whole, tuple(part for part, _ in pairs)
+                return [draft for _, draft in pairs]
         start = self._start(ablation)
         if start is None:
             return []
@@ -245,11 +148,15 @@ class Resolver:
                 self.say(ablation.paths[given[1]], f"expected one of {', '.join(given)}, found both: keep one")
                 return False
         beside = [key for key in ("set", *SPREADS) if key in ablation.change]
-        if "leave_one_out" in ablation.change and beside:
-            self.say(ablation.paths[beside[0]], f"leave_one_out stands alone: move {beside[0]} to the combination")
+        alone = next((key for key in DERIVED if key in ablation.change), None)
+        if alone and beside:
+            self.say(ablation.paths[beside[0]], f"{alone} stands alone: move {beside[0]} to what it refers to")
+            return False
+        if "order" in ablation.change and "path" not in ablation.change:
+            self.say(ablation.paths["order"], "expected path beside order, found none: it orders the parts of a path")
             return False
         if not ablation.change and not ablation.broken:
-            self.say(ablation.path, f"expected a change ({', '.join(Change.model_fields)}), found none")
+            self.say(ablation.path, f"expected a change ({', '.join(CHANGES)}), found none")
         return bool(ablation.change)
 
     def _settings(self, ablation: Declared, key: str, levels: bool = False) -> Settings | None:
@@ -310,28 +217,46 @@ class Resolver:
                         f"{other} and {part.name} both set {key} ({values}): drop one, or settle it under set",
                     )
 
-    def _leave_one_out(self, ablation: Declared) -> list[Draft]:
-        path = ablation.paths["leave_one_out"]
-        whole = self._refer(ablation.change["leave_one_out"], path)
-        if whole is None:
-            return []
-        if not whole.parts or len(whole.parts) + bool(whole.own) < 3:
-            if whole.sound:
-                found = (
-                    f"{whole.name}, which has {len(whole.parts)}" if whole.parts else f"{whole.name}, which has none"
-                )
-                self.say(path, f"expected a combination of three parts or more, or of two and a set, found {found}")
-            return []
-        return [
-            Draft(
-                f"{ablation.name}={left}",
+    def _derived(self, ablation: Declared, key: str, whole: Draft) -> list[tuple[str, Draft]]:
+        """The variants that have only some parts of another, each with the part it is about."""
+        path, parts = ablation.paths[key], parts_of(whole, self.baseline)
+        if key == "path":
+            if len(parts) < 2:
+                self.say(path, f"expected a variant with two changes or more, found {whole.name}")
+                return []
+            first = self._ordered(ablation, whole, parts)
+            order = [*first, *(part for part in parts if part not in first)]
+            return list(one_by_one(whole, order, ablation.name, self.baseline))
+        if whole.parts:
+            parts = [part for part in parts if part not in whole.own]  # what is set on top always stays
+        if len(parts) < 2 or (whole.parts and len(parts) + bool(whole.own) < 3):
+            self.say(
                 path,
-                tuple(part for part in whole.parts if part[0] != left),
-                whole.own,
-                whole.sound,
+                "expected a combination of three parts or more, one of two and a set, or a set of two parameters or "
+                f"more, found {whole.name}, which has {len(parts) or 'none'}",
             )
-            for left, _ in whole.parts
-        ]
+            return []
+        return list(without_each(whole, parts, ablation.name))
+
+    def _ordered(self, ablation: Declared, whole: Draft, parts: list[str]) -> list[str]:
+        """The parts that an order names; what equals the baseline in this profile may be named to no effect."""
+        ordered: list[str] = []
+        valid = list(dict.fromkeys([*(name for name, _ in whole.parts), *whole.own]))
+        for place, name in enumerate(ablation.change.get("order", ())):
+            here = (*ablation.paths["order"], place)
+            if here in self.left_out:
+                continue
+            found = next((part for part in valid if part in _spellings(name)), None)
+            if found is None:
+                below = [part for part in valid if part.startswith(f"{name}=")]
+                found = below[0] if len(below) == 1 else None
+            if found is None:
+                self.say(here, one_of(f"part of {whole.name}", name, valid))
+            elif found in ordered:
+                self.say(here, f"{found} is ordered twice: keep one")
+            else:
+                ordered.append(found)
+        return [part for part in ordered if part in parts]
 
     def _spread(self, ablation: Declared, start: Draft) -> list[Draft]:
         """One draft for each level, or combination of levels, of a sweep or grid."""
@@ -342,7 +267,7 @@ class Resolver:
         self.axes[ablation.name] = {axis[0].key: [setting.value for setting in axis] for axis in axes if axis}
         drafts = []
         for cell in itertools.product(*axes):
-            name = f"{ablation.name}={'/'.join(_name_text(setting.value) for setting in cell)}"
+            name = f"{ablation.name}={'/'.join(name_text(setting.value) for setting in cell)}"
             own = {**start.own, **{setting.key: setting for setting in cell}}
             drafts.append(Draft(name, cell[-1].path, start.parts, own, start.sound))
         return drafts
@@ -400,10 +325,9 @@ class Resolver:
         return self._among(self.drafts(owner), name, path)
 
     def _among(self, drafts: tuple[Draft, ...], name: str, path: KeyPath) -> Draft | None:
-        owner, _, level = name.partition("=")
-        wanted = {name, f"{owner}={'/'.join(_name_text(plain_value(part)[0]) for part in level.split('/'))}"}
+        level = name.partition("=")[2]
         for draft in drafts:
-            if draft.name in wanted:
+            if draft.name in _spellings(name):
                 return draft
         if not drafts:  # why is said where it is declared
             return None
@@ -414,7 +338,7 @@ class Resolver:
             return drafts[0]
         else:
             self.say(
-                path, f"expected one variant, found {owner}, which has {len(names)}: name one of {', '.join(names)}"
+                path, f"expected one variant, found {name}, which has {len(names)}: name one of {', '.join(names)}"
             )
         return None
 
@@ -422,3 +346,9 @@ class Resolver:
         if name == "baseline":
             return "expected an ablation, found baseline: every ablation starts from it anyway"
         return one_of("ablation", name, [each for each, ablation in self.ablations.items() if ablation])
+
+
+def _spellings(name: str) -> set[str]:
+    """A variant's name as written, and as it is made: ``lr=3e-4`` is ``lr=0.0003``."""
+    owner, equals, level = name.partition("=")
+    return {name, f"{owner}{equals}{'/'.join(name_text(plain_value(part)[0]) for part in level.split('/'))}"}

@@ -10,13 +10,13 @@ from typing import Any
 
 from ablations import machine
 from ablations.errors import Problem, StudyError, one_of
-from ablations.resolve import SPREADS, STARTS
+from ablations.resolve import DERIVED, SPREADS, STARTS
 from ablations.schema import Schema, load_schema
 from ablations.study_file import NAME, NAME_RULE, REFERENCE_EXPERIMENT, Parsed, StudyFile, parse
-from ablations.view import Level, View
+from ablations.view import Level, Step, View
 from ablations.yamlfile import MAX_BYTES, Document, KeyPath, read_yaml
 
-__all__ = ["Ablation", "Level", "Study", "load_study"]
+__all__ = ["Ablation", "Level", "Step", "Study", "load_study"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,17 @@ class Ablation:
         question: The question it answers; may be empty.
         expect: What was expected before the runs: ``better``, ``worse``, ``same``, or None.
         family: Ablations of a family are corrected together.
-        kind: ``set``, ``sweep``, ``grid``, ``extends``, ``combine`` or ``leave_one_out``; of a sweep or grid on top
-            of another start, ``sweep`` or ``grid``.
-        levels: Its variants, in order.
-        parts: Of a combination that is nothing but its parts, and of leave_one_out: the names of the combined
-            variants; else empty.
+        kind: ``set``, ``sweep``, ``grid``, ``extends``, ``combine``, ``leave_one_out`` or ``path``; of a sweep or grid
+            on top of another start, ``sweep`` or ``grid``.
+        levels: The variants that are its own, in order. A path or leave_one_out has none for a config that another
+            variant has: that one's runs serve.
+        parts: Of a combination that is nothing but its parts: the names of the combined variants. Of leave_one_out
+            and path: what is left out or added, combined variants or parameters. Else empty.
         line: Line of its name in the file.
-        start: The variant it extends, or whose parts it leaves out; else None.
+        start: The variant it extends, whose parts it leaves out, or to which its path leads; else None.
         axes: The swept parameters with their levels, the baseline's own among them where the file has it.
+        steps: Of a path: the baseline, then each variant up to the whole, in order, whoever they belong to. Of
+            leave_one_out: the variants that lack one part, in the order of the parts. Else empty.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Ablation:
     line: int
     start: str | None = None
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ class Study:
         min_seeds: Fewer pairs get no verdict.
         standard_seeds: Fewer pairs get a tentative one.
         power: Power for which further seeds are counted.
-        looks: How often results are looked at before the last seed.
+        looks: How often results are looked at, the last time included; declared before the first. Each look tests at
+            ``alpha / looks``, so that the rate of false claims over all looks stays below ``alpha``.
         profile: The profile in force, or None.
         schema: What the experiment lets one set.
         baseline: All parameters of the baseline, flat.
@@ -263,9 +268,11 @@ def _ablation(name: str, view: View) -> Ablation:
     if declared is None or not drafts:
         raise ValueError(f"{name} has no variants")  # load_study has said why, or this is a bug
     file, change = declared.file, declared.change
-    kind = next(key for key in ("leave_one_out", *SPREADS, "combine", "extends", "set") if key in change)
-    pure = kind == "combine" and not drafts[0].own
-    left_out = [draft.name.removeprefix(f"{name}=") for draft in drafts] if kind == "leave_one_out" else []
+    kind = next(key for key in (*DERIVED, *SPREADS, "combine", "extends", "set") if key in change)
+    steps = view.steps(name)
+    parts = [step.part for step in steps if step.part]
+    if kind == "combine" and not drafts[0].own:
+        parts = [view.same.get(part, part) for part, _ in drafts[0].parts]
     return Ablation(
         name=name,
         group=file.group,
@@ -274,8 +281,9 @@ def _ablation(name: str, view: View) -> Ablation:
         family=file.family,
         kind=kind,
         levels=view.levels(name),
-        parts=tuple(part for part, _ in drafts[0].parts) if pure else tuple(left_out),
+        parts=tuple(parts),
         line=view.document.line(declared.path),
         start=next((change[key] for key in STARTS if key in change and key != "combine"), None),
         axes=MappingProxyType({key: tuple(values) for key, values in view.axes.get(name, {}).items()}),
+        steps=steps,
     )

@@ -112,8 +112,21 @@ class Change(_Part):
         None, description="The ablation or variant whose changes come first."
     )
     leave_one_out: Annotated[str | None, FilledIn] = Field(
-        None, description="A combination; each of its parts is left out in turn, which makes one variant a part."
+        None,
+        description="A combination, or a set of several parameters; each part or parameter is left out in turn, which "
+        "makes one variant a part.",
     )
+    path: Annotated[str | None, FilledIn] = Field(
+        None,
+        description="A combination or another variant with several changes; its parts are added to the baseline one "
+        "after the other, which makes one variant a part.",
+    )
+    order: Annotated[list[str] | None, FilledIn] = Field(
+        None, description="Parts or parameters that a path adds first, in this order; the others follow."
+    )
+
+
+CHANGES = tuple(key for key in Change.model_fields if key != "order")
 
 
 class AblationFile(Change):
@@ -170,7 +183,12 @@ class StudyFile(_Part):
     min_seeds: int = Field(3, ge=2, le=MAX_SEEDS, description="Fewer pairs than this get no verdict.")
     standard_seeds: int = Field(5, ge=2, le=MAX_SEEDS, description="Fewer pairs than this get a tentative verdict.")
     power: float = Field(0.8, gt=0.05, lt=1, description="Power for which the seeds still needed are counted.")
-    looks: int = Field(1, ge=1, le=100, description="How often results will be looked at before the last seed.")
+    looks: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="How often results will be looked at, the last time included: alpha is divided by it.",
+    )
     seeds: Seeds = Field(5, description="Number of seeds (5 means 0 to 4), or the list of them.", validate_default=True)
     baseline: Settings = Field({}, description="Parameters of the baseline; the experiment's defaults hold elsewhere.")
     profiles: dict[str, ProfileFile] = Field({}, description="What differs on a kind of machine, e.g. cpu, gpu.")

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from typing import Any
 
+from ablations.resolve import DERIVED, SPREADS, STARTS
 from ablations.schema import Schema, Tunable, load_schema
-from ablations.study_file import NAME, NAME_RULE, REFERENCE_EXPERIMENT, Change, StudyFile
+from ablations.study_file import CHANGES, NAME, NAME_RULE, REFERENCE_EXPERIMENT, StudyFile
 
 Json = dict[str, Any]
 
@@ -32,7 +34,7 @@ def study_schema(experiment: str = REFERENCE_EXPERIMENT) -> Json:
     for change in (parts["AblationFile"], parts["Override"]):
         _fill_change(change)
     parts["Override"]["properties"].pop("skip")
-    parts["AblationFile"]["anyOf"] = [{"required": [key]} for key in Change.model_fields]
+    parts["AblationFile"]["anyOf"] = [{"required": [key]} for key in CHANGES]
     for owner, key in ((shape, "ablations"), (shape, "profiles"), (parts["ProfileFile"], "ablations")):
         owner["properties"][key]["propertyNames"] = _names()
     override = parts["ProfileFile"]["properties"]["ablations"]
@@ -66,8 +68,10 @@ def _fill_change(change: Json) -> None:
             "minProperties": 1,
         }
     properties["combine"] |= {"minItems": 1, "uniqueItems": True}
-    rivals = [("sweep", "grid"), ("extends", "combine"), ("extends", "leave_one_out"), ("combine", "leave_one_out")]
-    rivals += [("leave_one_out", key) for key in ("set", "sweep", "grid")]
+    properties["order"] |= {"minItems": 1, "uniqueItems": True}
+    rivals = [pair for keys in (STARTS, SPREADS) for pair in itertools.combinations(keys, 2)]
+    rivals += [(derived, key) for derived in DERIVED for key in ("set", *SPREADS)]
+    change["dependentRequired"] = {"order": ["path"]}
     change["not"] = {"anyOf": [{"required": list(pair)} for pair in rivals]}
 
 

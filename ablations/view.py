@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ablations.resolve import Draft, Resolver, Settings, declared, settings_of, value_text
+from ablations.drafts import Draft, Settings, settings_of, value_text
+from ablations.resolve import DERIVED, Resolver, declared
 from ablations.schema import Schema
 from ablations.study_file import Parsed, StudyFile
 from ablations.yamlfile import Document, KeyPath
@@ -26,6 +27,21 @@ class Level:
 
     name: str
     changes: Mapping[str, Any]
+    label: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of an attribution path, or one part left out.
+
+    Attributes:
+        variant: The variant whose runs serve: the ablation's own, or one that has the same config.
+        part: The part that is added, or left out; empty for the baseline, where a path starts.
+        label: The part's change in words, e.g. ``decoder.layers 4 → 32``; empty for the baseline.
+    """
+
+    variant: str
+    part: str
     label: str
 
 
@@ -57,6 +73,8 @@ class View:
         declared: The ablations as written; None for those the profile skips.
         drafts: The variants of the others, as worked out.
         axes: The swept parameters of an ablation and their levels.
+        kept: The drafts that make variants of their own.
+        same: The variant whose runs serve, for drafts that make none of their own.
     """
 
     def __init__(self, parsed: Parsed, document: Document, schema: Schema, profile: str | None):
@@ -71,9 +89,11 @@ class View:
         self.baseline = self._baseline(file)
         self.config = {**schema.defaults(), **{key: each.value for key, each in self.baseline.items() if each.valid}}
         self.declared = declared(file, profile, parsed.left_out, self.say)
-        resolver = Resolver(self.declared, schema, self.say, parsed.left_out, profile)
+        resolver = Resolver(self.declared, schema, self.say, parsed.left_out, profile, self.config)
         self.drafts = {name: resolver.drafts(name) for name, each in self.declared.items() if each}
         self.axes = resolver.axes
+        self.pieces = resolver.pieces
+        self.same: dict[str, str] = {}
         self.kept = self._checked_drafts()
 
     def say(self, path: KeyPath, message: str) -> None:
@@ -114,18 +134,28 @@ class View:
         names: dict[str, Draft] = {}
         configs: dict[str, tuple[str, KeyPath]] = {}
         kept: dict[str, tuple[Draft, ...]] = {}
-        for ablation, drafts in self.drafts.items():
+        for ablation in sorted(self.drafts, key=self._rank):
+            drafts = self.drafts[ablation]
+            kept[ablation] = tuple(each for each in drafts if self._is_new(each, ablation, configs))
             for draft in drafts:
                 self._check_name(draft, names)
-                for key, message in self._cross(draft.settings):
-                    if (key, message) not in against_baseline:
-                        place = draft.settings.get(key)
-                        named = message if place else f"{key}: {message}"
-                        self.say(place.path if place else draft.path, f"variant {draft.name}: {named}")
-            kept[ablation] = tuple(each for each in drafts if self._is_new(each, ablation, configs))
-            if drafts and not kept[ablation]:
+                if draft.name not in self.same:
+                    self._check_fit(draft, against_baseline)
+            if drafts and not kept[ablation] and not self._rank(ablation):
                 self.say(drafts[0].path, f"{ablation} changes nothing: its only variant is the baseline")
         return kept
+
+    def _rank(self, ablation: str) -> int:
+        """What uses other variants' runs is worked out after them: first leave_one_out, then paths."""
+        written = self.declared[ablation]
+        return next((rank for rank, key in enumerate(DERIVED, 1) if written and key in written.change), 0)
+
+    def _check_fit(self, draft: Draft, against_baseline: Collection[tuple[str, str]]) -> None:
+        for key, message in self._cross(draft.settings):
+            if (key, message) not in against_baseline:
+                place = draft.settings.get(key)
+                named = message if place else f"{key}: {message}"
+                self.say(place.path if place else draft.path, f"variant {draft.name}: {named}")
 
     def _check_name(self, draft: Draft, names: dict[str, Draft]) -> None:
         other = names.setdefault(draft.name.lower(), draft)
@@ -150,6 +180,9 @@ class View:
             return True
         fingerprint = json.dumps(changes, sort_keys=True)
         other, path = configs.setdefault(fingerprint, (draft.name, draft.path))
+        if other != draft.name and self._rank(ablation):
+            self.same[draft.name] = other
+            return False
         if other != draft.name:
             line = self.document.line(path)
             self.say(draft.path, f"{draft.name} resolves to the same config as {other} (line {line}): keep one")
@@ -171,6 +204,26 @@ class View:
             for draft in self.kept[name]
             for changes in [self.changes(draft)]
         )
+
+    def steps(self, name: str) -> tuple[Step, ...]:
+        """The steps of a path, the baseline first, or the parts left out one at a time; empty for other ablations."""
+        written, rank = self.declared[name], self._rank(name)
+        if not written or not rank:
+            return ()
+        whole, parts = self.pieces[name]
+        configs = [{**self.config, **self.changes(draft)} for draft in self.drafts[name]]
+        is_path = DERIVED[rank - 1] == "path"
+        befores = [self.config, *configs] if is_path else configs
+        afters = configs if is_path else [{**self.config, **self.changes(whole)}] * len(configs)
+        steps = tuple(
+            Step(self.same.get(draft.name, draft.name), part, _difference(before, after))
+            for draft, part, before, after in zip(self.drafts[name], parts, befores, afters, strict=False)
+        )
+        return (Step("baseline", "", ""), *steps) if is_path else steps
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    return change_label({key: value for key, value in after.items() if value != before[key]}, before)
 
 
 def change_label(changes: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:

@@ -17,9 +17,18 @@ from hypothesis import strategies as st
 from ablations import machine
 from ablations.errors import StudyError
 from ablations.plan import expand
+from ablations.schema import load_schema
 from ablations.study import Study, load_study
 
 ROOT = Path(__file__).parent.parent
+
+
+def valid(section: str, separator: str = ".") -> str:
+    """The parameters of a section of the reference experiment as a message lists them: at most twelve."""
+    schema = load_schema("ablations.naming.experiment:ex")
+    keys = [key for key in schema.tunables if key.startswith(f"{section}.")]
+    names = [key if separator == "." else key.partition(".")[2] for key in keys]
+    return ", ".join(names if len(names) <= 12 else [*names[:12], f"… {len(names) - 12} more"])
 
 
 def load(text: str, profile: str | None = None) -> Study:
@@ -140,6 +149,110 @@ def test_leave_one_out_drops_each_part_in_turn_and_keeps_what_is_set_on_top():
         "parts=layers=6": {"training.schedule": "constant", "training.weight_decay": 0.02},
     }
     assert (parts.start, parts.parts) == ("altogether-wd", ("constant-lr", "layers=6"))
+
+
+def test_leave_one_out_of_a_set_drops_each_parameter_that_differs_from_the_baseline():
+    text = """
+    study: a
+    ablations:
+      final: {set: {decoder: {layers: 6, heads: 8, dropout: 0.0}, training.schedule: constant}}
+      without: {leave_one_out: final}
+    """
+    assert variants(text) == {
+        "baseline": {},
+        "final": {"decoder.layers": 6, "decoder.heads": 8, "training.schedule": "constant"},
+        "without=decoder.layers": {"decoder.heads": 8, "training.schedule": "constant"},
+        "without=decoder.heads": {"decoder.layers": 6, "training.schedule": "constant"},
+        "without=training.schedule": {"decoder.layers": 6, "decoder.heads": 8},
+    }
+
+
+def test_what_leaves_out_a_part_uses_the_runs_of_a_variant_with_the_same_config():
+    text = """
+    study: a
+    ablations:
+      final: {set: {decoder.layers: 6, decoder.heads: 8, training.schedule: constant}}
+      without: {leave_one_out: final}
+      size: {set: {decoder.layers: 6, decoder.heads: 8}}
+    """
+    without = load(text).ablations[1]
+    assert [level.name for level in without.levels] == ["without=decoder.layers", "without=decoder.heads"]
+    assert [(step.part, step.variant) for step in without.steps] == [
+        ("decoder.layers", "without=decoder.layers"),
+        ("decoder.heads", "without=decoder.heads"),
+        ("training.schedule", "size"),
+    ]
+    assert without.steps[2].label == "training.schedule linear → constant"
+
+
+PATH = """
+    study: a
+    ablations:
+      to-final: {path: final}
+      layers: {sweep: {decoder.layers: [4, 6]}}
+      final: {set: {decoder: {layers: 6, heads: 8}, training: {schedule: constant, weight_decay: 0.01}}}
+    """
+
+
+def test_a_path_adds_one_change_at_a_time_and_uses_the_runs_there_are():
+    study = load(PATH)
+    path = study.ablations[0]
+    assert (path.kind, path.start) == ("path", "final")
+    assert [(step.variant, step.part, step.label) for step in path.steps] == [
+        ("baseline", "", ""),
+        ("layers=6", "decoder.layers", "decoder.layers 2 → 6"),
+        ("to-final=2-decoder.heads", "decoder.heads", "decoder.heads 4 → 8"),
+        ("to-final=3-training.schedule", "training.schedule", "training.schedule linear → constant"),
+        ("final", "training.weight_decay", "training.weight_decay 0.0 → 0.01"),
+    ]
+    assert path.parts == ("decoder.layers", "decoder.heads", "training.schedule", "training.weight_decay")
+    assert [level.name for level in path.levels] == ["to-final=2-decoder.heads", "to-final=3-training.schedule"]
+    assert dict(path.levels[1].changes) == {"decoder.layers": 6, "decoder.heads": 8, "training.schedule": "constant"}
+    names = [variant.name for variant in expand(study)]
+    assert names == ["baseline", *(level.name for level in path.levels), "layers=4", "layers=6", "final"]
+
+
+def test_a_path_may_be_ordered_in_part_and_two_paths_share_their_steps():
+    text = PATH + "  back: {path: final, order: [training.weight_decay, training.schedule]}\n"
+    steps = load(text).ablations[-1].steps
+    assert [step.part for step in steps[1:]] == [
+        "training.weight_decay", "training.schedule", "decoder.layers", "decoder.heads",
+    ]  # fmt: skip
+    same = load(PATH + "  again: {path: final}\n")
+    assert same.ablations[-1].levels == ()
+    assert same.ablations[-1].steps == same.ablations[0].steps
+
+
+def test_the_path_to_a_combination_adds_its_parts_and_what_is_set_on_top():
+    text = """
+    study: a
+    ablations:
+      x: {set: {decoder: {layers: 6, heads: 8}}}
+      lr: {sweep: {training.learning_rate: [1.0e-4, 3.0e-4]}}
+      both: {combine: [x, lr=3e-4], set: {decoder.heads: 2}}
+      path: {path: both, order: [decoder.heads, lr]}
+    """
+    study = load(text)
+    steps = {step.part: dict(variant_of(study, step.variant)) for step in study.ablations[-1].steps}
+    assert steps == {
+        "": {},
+        "decoder.heads": {"decoder.heads": 2},
+        "lr=0.0003": {"decoder.heads": 2, "training.learning_rate": 3e-4},
+        "x": {"decoder.layers": 6, "decoder.heads": 2, "training.learning_rate": 3e-4},
+    }
+    assert study.ablations[-1].steps[-1].variant == "both"
+
+
+def variant_of(study: Study, name: str) -> dict[str, object]:
+    return next(dict(each.changes) for each in expand(study) if each.name == name)
+
+
+def test_a_path_takes_its_steps_from_the_profile_in_force():
+    text = (
+        PATH + "profiles: {cpu: {baseline: {decoder.layers: 6}, ablations: {layers: {sweep: {decoder.layers: [4]}}}}}"
+    )
+    path = load(textwrap.dedent(text), "cpu").ablations[0]
+    assert [step.part for step in path.steps] == ["", "decoder.heads", "training.schedule", "training.weight_decay"]
 
 
 def test_set_settles_what_parts_disagree_about_and_levels_come_last():
@@ -280,7 +393,7 @@ WRONG = {
         ONE + "  x:\n    sett: {decoder.layers: 3}\n",
         [
             "4 ablations.x.sett: unknown key 'sett'; did you mean 'set'? (valid: set, sweep, grid, combine, extends, "
-            "leave_one_out, group, question, expect, family)"
+            "leave_one_out, path, order, group, question, expect, family)"
         ],
     ),
     "an unknown key of a profile": (
@@ -291,7 +404,7 @@ WRONG = {
         "study: a\nprofiles:\n  cpu: {ablations: {x: {group: y}}}\nablations: {x: {set: {decoder.layers: 3}}}\n",
         [
             "3 profiles.cpu.ablations.x.group: unknown key 'group' (valid: set, sweep, grid, combine, extends, "
-            "leave_one_out)"
+            "leave_one_out, path, order)"
         ],
     ),
     "a parameter outside set": (
@@ -306,7 +419,7 @@ WRONG = {
         "study: a\nbaseline:\n  decoder:\n    layer: 3\n",
         [
             "4 baseline.decoder.layer: unknown parameter 'decoder.layer'; did you mean 'decoder.layers'? (valid: "
-            "decoder.layers, decoder.heads, decoder.intermediate, decoder.dropout, decoder.attention_dropout)"
+            f"{valid('decoder')})"
         ],
     ),
     "an unknown section": (
@@ -318,7 +431,7 @@ WRONG = {
     ),
     "a section that is a value": (
         "study: a\nbaseline: {model: 3}\n",
-        ["2 baseline.model: expected entries (hidden, init, tie_embeddings, share_embeddings), found the number 3"],
+        [f"2 baseline.model: expected entries ({valid('model', 'inside')}), found the number 3"],
     ),
     "a value that is a section": (
         "study: a\nbaseline: {decoder.layers: {a: 3}}\n",
@@ -378,7 +491,7 @@ WRONG = {
     ),
     "no change": (
         ONE + "  x: {group: y}\n",
-        ["3 ablations.x: expected a change (set, sweep, grid, combine, extends, leave_one_out), found none"],
+        ["3 ablations.x: expected a change (set, sweep, grid, combine, extends, leave_one_out, path), found none"],
     ),
     "an empty change": (
         ONE + "  x: {set: {}}\n  y:\n    set:\n",
@@ -400,8 +513,8 @@ WRONG = {
         [
             "3 ablations.x.grid: expected one of sweep, grid, found both: keep one",
             "3 ablations.x.grid.decoder.layrs: unknown parameter 'decoder.layrs'; did you mean 'decoder.layers'? "
-            "(valid: decoder.layers, decoder.heads, decoder.intermediate, decoder.dropout, decoder.attention_dropout)",
-            "4 ablations.y.set: leave_one_out stands alone: move set to the combination",
+            f"(valid: {valid('decoder')})",
+            "4 ablations.y.set: leave_one_out stands alone: move set to what it refers to",
         ],
     ),
     "levels that are no list": (
@@ -456,10 +569,10 @@ WRONG = {
             "5 ablations.a.combine: expected the names of ablations to combine, found an empty list",
             "6 ablations.b.combine[1]: x and y both set decoder.layers (4 and 6): drop one, or settle it under set",
             "7 ablations.c.combine[1]: x is combined twice: keep one",
-            "8 ablations.d.leave_one_out: expected a combination of three parts or more, or of two and a set, "
-            "found x, which has none",
-            "10 ablations.f.leave_one_out: expected a combination of three parts or more, or of two and a set, "
-            "found e, which has 2",
+            "8 ablations.d.leave_one_out: expected a combination of three parts or more, one of two and a set, "
+            "or a set of two parameters or more, found x, which has 1",
+            "10 ablations.f.leave_one_out: expected a combination of three parts or more, one of two and a set, "
+            "or a set of two parameters or more, found e, which has 2",
         ],
     ),
     "the same config twice": (
@@ -470,6 +583,22 @@ WRONG = {
             "5 ablations.z: z changes nothing: it resolves to the baseline's config (training.schedule is linear "
             "there, too)",
             "6 ablations.e: e resolves to the same config as x (line 3): keep one",
+        ],
+    ),
+    "paths that lead nowhere": (
+        ONE + "  x: {set: {decoder.layers: 4}}\n  y: {set: {decoder: {layers: 6, heads: 8}}}\n  a: {path: x}\n"
+        "  b: {path: y, order: [decoder.heads, decoder.head, decoder.heads]}\n"
+        "  c: {path: y, set: {decoder.layers: 3}}\n"
+        "  d: {path: nowhere}\n  e: {set: {decoder.heads: 2}, order: [decoder.heads]}\n  f: {path: f}\n",
+        [
+            "5 ablations.a.path: expected a variant with two changes or more, found x",
+            "6 ablations.b.order[1]: unknown part of y 'decoder.head'; did you mean 'decoder.heads'? (valid: "
+            "decoder.layers, decoder.heads)",
+            "6 ablations.b.order[2]: decoder.heads is ordered twice: keep one",
+            "7 ablations.c.set: path stands alone: move set to what it refers to",
+            "8 ablations.d.path: unknown ablation 'nowhere' (valid: x, y, a, b, c, d, e, f)",
+            "9 ablations.e.order: expected path beside order, found none: it orders the parts of a path",
+            "10 ablations.f.path: expected an ablation that does not build on this one, found the circle f → f",
         ],
     ),
     "a grid of the baseline alone": (
@@ -679,6 +808,8 @@ CHANGE = st.fixed_dictionaries(
         "combine": st.lists(NAMES, max_size=3) | ANY,
         "extends": NAMES | ANY,
         "leave_one_out": NAMES | ANY,
+        "path": NAMES | ANY,
+        "order": st.lists(NAMES | KEYS, max_size=3) | ANY,
         "group": ANY,
         "expect": ANY,
     },

@@ -73,6 +73,8 @@ def test_parameters_may_be_nested_or_dotted_everywhere():
         ("{study: a, ablations: {x: {set: {}}}}", "ablations.x.set"),
         ("{study: a, ablations: {x: {sweep: {decoder.layers: [0]}}}}", "ablations.x.sweep.decoder.layers.0"),
         ("{study: a, ablations: {x: {extends: a, combine: [b]}}}", "ablations.x"),
+        ("{study: a, ablations: {x: {path: a, set: {decoder.layers: 3}}}}", "ablations.x"),
+        ("{study: a, ablations: {x: {order: [a], set: {decoder.layers: 3}}}}", "ablations.x"),
         ("{study: a, profiles: {cpu: {ablations: {x: skipp}}}}", "profiles.cpu.ablations.x"),
         ("{study: a, ablations: {9: {set: {decoder.layers: 3}}}}", "ablations"),
     ],
