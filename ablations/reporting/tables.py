@@ -164,13 +164,16 @@ def _cost_cells(ctx: Context, variant: str) -> list[str]:
     ]
 
 
+MOST_SCORES = 5  # what an upright page of the PDF holds beside the arms
+
+
 def _reference_rows(ctx: Context, decimals: int, columns: int) -> list[list[str]]:
     found = references(ctx)
     if not found:
         return []
-    rows = [group_row("For reference, without learning", columns)]
+    rows = []
     for name, answer, value in found:
-        label = escape(name) + (f" ({code(answer)})" if answer else "")
+        label = f"for reference: {escape(name)}" + (f" ({code(answer)})" if answer else "")
         rows.append([label, DASH, number(value, decimals), *[DASH] * (columns - 3)])
     return rows
 
@@ -206,7 +209,9 @@ def secondary_table(ctx: Context) -> str:
     """Means of all other scores; empty where there are none."""
     names = [name for name in dict.fromkeys(ctx.scores["metric"]) if name != ctx.study.metric]
     names = [name for name in names if any(scores_of(ctx, each.name, name) for each in ctx.variants)]
-    names = sorted(names, key=lambda name: (not name.startswith("test_"), names.index(name)))[:7]
+    counterpart = "validation_" + ctx.study.metric.removeprefix("test_")
+    names.sort(key=lambda name: (not name.startswith("test_"), name != counterpart))
+    further, names = names[MOST_SCORES:], names[:MOST_SCORES]
     if not names:
         return ""
     columns = [Column("Arm")]
@@ -220,6 +225,8 @@ def secondary_table(ctx: Context) -> str:
             cells.append(evidence(spread(mean(values), deviation(values), decimals[name]), ctx.ids[variant.name]))
         rows.append([code(variant.name), *cells])
     caption = "The other scores, mean ± sd over runs. Exploratory: no verdict rests on them."
+    if further:
+        caption += f" Recorded, too: {', '.join(escape(words_of(name)) for name in further)}."
     return table(columns, rows, label="scores", caption=caption)
 
 
