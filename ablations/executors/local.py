@@ -87,6 +87,9 @@ class LocalExecutor(Executor):
         self._waiting: deque[LocalJob] = deque()
         self._running: list[LocalJob] = []
         os.environ["OMP_NUM_THREADS"] = str(threads)  # the server's processes inherit it
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = (
+            "1"  # asking whether there is a GPU must not start CUDA before a fork
+        )
         multiprocessing.set_forkserver_preload(["ablations.runner", *modules])
         forkserver.ensure_running()
 
