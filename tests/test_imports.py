@@ -11,6 +11,7 @@ ROWS = [
     {"schema", "yamlfile", "spikes"},
     {"study_file"},
     {"drafts"},
+    {"parts"},
     {"resolve"},
     {"view"},
     {"study"},

@@ -350,15 +350,31 @@ def test_a_study_cannot_be_changed():
         study.alpha = 0.1
 
 
-def test_the_repositorys_study_is_the_reference_study_for_both_profiles():
-    cpu, gpu = load_study(ROOT / "study.yaml", "cpu"), load_study(ROOT / "study.yaml", "gpu")
-    assert len(expand(cpu)) >= 9  # the baseline and at least eight short-run arms
-    assert len(cpu.seeds) >= 3
+def test_the_repositorys_study_is_the_reference_study_whole_on_a_gpu_and_on_a_cpu():
+    gpu, small = load_study(ROOT / "study.yaml", "gpu"), load_study(ROOT / "study.yaml", "cpu-whole")
     names = [variant.name for variant in expand(gpu)]
-    for name in ("layers=24", "layers=32", "layers=64", "heads=16", "heads=32", "altogether-decay-long", "final"):
+    for name in (  # the table of the reference study
+        "constant-lr", "learning-rate=0.0003", "learning-rate=0.004", "input", "layers=24", "layers=32", "layers=64",
+        "heads=16", "heads=32", "intermediate=2048", "intermediate=4096", "dropout=0.2", "dropout=0.5", "altogether",
+        "altogether-decay=0.02", "altogether-decay=0.01", "altogether-decay-long", "final", "without=layers=32",
+    ):  # fmt: skip
         assert name in names
     assert gpu.baseline["encoder.pretrained"] == "microsoft/codebert-base"
     assert gpu.baseline["training.batch_samples"] == 128
+    assert [ablation.name for ablation in gpu.ablations] == [ablation.name for ablation in small.ablations]
+    assert len(expand(small)) == len(names)
+    assert (gpu.skipped, small.skipped, len(small.seeds)) == ((), (), 3)
+    path = gpu.ablations[-1].steps
+    assert [step.variant for step in path][:2] == ["baseline", "input"]
+    assert path[-1].variant == "final"
+    long = [variant.name for variant in expand(gpu) if variant.config["training.epochs"] > 1]
+    assert long == ["altogether-decay-long", "final"]  # the steps to final are short runs: it adds its epochs last
+
+
+def test_the_cpu_profile_is_what_a_quarter_of_an_hour_holds():
+    study = load_study(ROOT / "study.yaml", "cpu")
+    assert len(expand(study)) == 10
+    assert len(study.seeds) == 5
 
 
 @pytest.mark.parametrize("number", range(3))
