@@ -99,8 +99,16 @@ class Encoder:
 
 @dataclass
 class Decoder:
-    """The decoder: BertGenerationDecoder with cross-attention, from scratch."""
+    """The decoder: BertGenerationDecoder with cross-attention, from scratch, and how a name comes out of it."""
 
+    kind: str = tunable(
+        "sequence",
+        "name token by token, all its positions at once, or as a set of words without order",
+        choices=("sequence", "parallel", "set"),
+    )
+    words: int = tunable(
+        4000, "words to choose from: the commonest of the training names (kind set)", unit="words", ge=1, le=200_000
+    )
     layers: int = tunable(2, "layers", unit="layers", ge=1, le=256)
     heads: int = tunable(4, "attention heads", unit="heads", ge=1, le=256)
     intermediate: int = tunable(256, "width of the feed-forward layer", unit="units", ge=8, le=65536)
@@ -142,6 +150,10 @@ class Evaluation:
         "validation metric whose best checkpoint is tested",
         choices=("validation_f1", "validation_loss", "last"),
     )
+    cache: bool = tunable(True, "generate with a key-value cache, else compute every position anew (kind sequence)")
+    causal: bool = tunable(
+        True, "keep the decoder's mask in generation; without it (and the cache) earlier positions see later ones"
+    )
 
 
 @dataclass
@@ -172,6 +184,7 @@ class Config:
     def cross_check(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yields (key, message) for values that are fine alone and not together."""
         yield from _check_shapes(config)
+        yield from _check_kind(config)
         yield from _check_sources(config)
 
     @staticmethod
@@ -204,14 +217,17 @@ def positions_of(sizes: Mapping[str, Any]) -> int:
 def _rough_flops(config: Mapping[str, Any]) -> float | None:
     pretrained = config["encoder.pretrained"]
     found = (pretrained_sizes(pretrained) or BASE_SIZES) if pretrained else {}
+    kind = config["decoder.kind"]
     sizes = Sizes(
         hidden=found.get("hidden_size", config["model.hidden"]),
         encoder_layers=found.get("num_hidden_layers", config["encoder.layers"]),
         encoder_intermediate=found.get("intermediate_size", config["encoder.intermediate"]),
         decoder_layers=config["decoder.layers"],
         decoder_intermediate=config["decoder.intermediate"],
-        vocabulary=found.get("vocab_size", config["data.vocabulary"]),
+        vocabulary=config["decoder.words"] if kind == "set" else found.get("vocab_size", config["data.vocabulary"]),
     )
+    outputs = {"sequence": NAME_TOKENS, "parallel": config["data.output_tokens"], "set": 1}[kind]
+    logits = 1 if kind == "set" else NAME_TOKENS
     train, other = SAMPLES.get(config["data.corpus"], UNKNOWN_SAMPLES)
     train = min(train, config["data.train_samples"] or train)
     validation = min(other, config["data.validation_samples"] or other)
@@ -219,7 +235,7 @@ def _rough_flops(config: Mapping[str, Any]) -> float | None:
     batch: int = config["training.batch_samples"]
     steps: int = config["training.max_steps"] or math.ceil(config["training.epochs"] * math.ceil(train / batch))
     evaluated: int = validation * math.ceil(steps / config["evaluation.every_steps"]) + test
-    one: float = forward_flops(sizes, 1, config["data.input_tokens"], NAME_TOKENS, NAME_TOKENS)
+    one: float = forward_flops(sizes, 1, config["data.input_tokens"], outputs, logits)
     return 3 * one * steps * batch + 2 * one * evaluated  # scored twice: teacher-forced, and generated
 
 
@@ -240,6 +256,21 @@ def _check_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "encoder.heads", f"{config['encoder.heads']} heads do not divide the hidden size {hidden}"
     if (sizes or not pretrained) and hidden % config["decoder.heads"]:
         yield "decoder.heads", f"{config['decoder.heads']} heads do not divide the hidden size {hidden}"
+
+
+def _check_kind(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    kind, cache, causal = config["decoder.kind"], config["evaluation.cache"], config["evaluation.causal"]
+    if not causal and cache:
+        yield (
+            "evaluation.causal",
+            "without the mask, cached positions would be out of date: set evaluation.cache to false",
+        )
+    for key, value in (("evaluation.cache", cache), ("evaluation.causal", causal)):
+        if kind != "sequence" and not value:
+            yield key, f"decoder.kind {kind} generates no sequence: leave it true"
+    if kind == "set" and config["training.label_smoothing"]:
+        found = config["training.label_smoothing"]
+        yield "training.label_smoothing", f"expected 0 with decoder.kind set: a word is there or not; found {found}"
 
 
 def _check_sources(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

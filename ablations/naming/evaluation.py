@@ -11,8 +11,8 @@ from ablations.naming.batches import evaluation_order, make_batch
 from ablations.naming.config import Config
 from ablations.naming.cost import Cost
 from ablations.naming.data import Encoded, Split
+from ablations.naming.heads import NamingModel
 from ablations.naming.metrics import score
-from ablations.naming.model import NamingModel
 from ablations.naming.optimisation import autocast
 
 
@@ -21,7 +21,7 @@ class Evaluated:
     """A split scored by one model.
 
     Attributes:
-        scores: Mean of each metric over the samples, and ``loss``: mean cross-entropy per token, nats.
+        scores: Mean of each metric over the samples, and ``loss``: the mean of what ``model.loss_unit`` says.
         per_sample: Each metric of each sample, ``(samples,)`` in the split's order.
         predictions: The predicted words of each sample.
     """
@@ -34,11 +34,11 @@ class Evaluated:
 def evaluate(
     model: NamingModel, data: Encoded, split: Split, config: Config, device: torch.device, cost: Cost
 ) -> Evaluated:
-    """Scores a split: teacher-forced loss, and the metrics of greedy decoding.
+    """Scores a split: the loss as in training, and the metrics of the predicted names.
 
     Args:
         model: Put into evaluation mode.
-        data: Gives special tokens and the way from ids to words.
+        data: Gives special tokens.
         split: The samples.
         config: The experiment's config.
         device: Where to compute.
@@ -56,7 +56,7 @@ def evaluate(
         loss_sum += total.double()
         losses += count
         for row, ids in zip(rows, names.cpu().tolist(), strict=True):
-            predictions[row] = data.decode(ids)
+            predictions[row] = model.words(ids)
         cost.flops += model.loss_flops(batch) + model.predict_flops(batch, names.shape[1])
     per_sample = score(split.targets, predictions)
     scores = {name: float(np.mean(values)) for name, values in per_sample.items()}

@@ -54,3 +54,12 @@ def decoder_flops(sizes: Sizes, samples: int, input_tokens: int, output_tokens: 
     per_output = 12 * h * h + 4 * (output_tokens + input_tokens) * h + 4 * h * sizes.decoder_intermediate
     per_input = 4 * h * h  # keys and values of the cross-attention
     return float(sizes.decoder_layers * samples * (output_tokens * per_output + input_tokens * per_input))
+
+
+def generation_flops(sizes: Sizes, samples: int, input_tokens: int, generated: int, cache: bool) -> float:
+    """Operations of generating ``(samples, generated)`` tokens; without a cache each step computes all so far anew."""
+    if cache:
+        return forward_flops(sizes, samples, input_tokens, generated, samples * generated)
+    steps = sum(decoder_flops(sizes, samples, input_tokens, tokens) for tokens in range(1, generated + 1))
+    outputs = 2.0 * sizes.hidden * sizes.vocabulary * samples * generated
+    return encoder_flops(sizes, samples, input_tokens) + steps + outputs

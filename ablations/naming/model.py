@@ -1,167 +1,39 @@
-"""The model: an encoder over the body, a BertGenerationDecoder over the name's tokens."""
+"""Building the model: an encoder over the body, a BertGenerationDecoder, and one of the heads of ``heads.py``."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig, AutoModel, BertGenerationConfig, BertGenerationDecoder, RobertaConfig, RobertaModel
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from ablations.errors import DataError
-from ablations.naming.batches import Batch
 from ablations.naming.config import Config
 from ablations.naming.data import Encoded
 from ablations.naming.encoding import Specials
-from ablations.naming.flops import Sizes, decoder_flops, encoder_flops, forward_flops
+from ablations.naming.heads import Decode, NamingModel, ParallelModel, SequenceModel, SetModel
+from ablations.naming.wordset import NameWords
 from ablations.plan import seed_for
-
-
-class Tensors(NamedTuple):
-    """A :class:`~ablations.naming.batches.Batch` on the device, as the model takes it; shapes are given there."""
-
-    inputs: Tensor
-    mask: Tensor
-    shifted: Tensor
-    labels: Tensor
-    real: Tensor
-
-
-class NamingModel(nn.Module):
-    """Predicts the tokens of a name from the tokens of a body.
-
-    Source: reference study; encoder of Liu et al. 2019 (RoBERTa), decoder of Rothe et al. 2020
-    (BertGeneration) with cross-attention. Causality comes from the decoder; masks are 2-D.
-    """
-
-    def __init__(self, encoder: Any, decoder: Any, special: Specials):
-        super().__init__()
-        self.encoder: Any = encoder  # a PreTrainedModel: its attributes are untyped
-        self.decoder: Any = decoder
-        self.special = special
-
-    @property
-    def sizes(self) -> Sizes:
-        """What the count of operations depends on."""
-        encoder, decoder = self.encoder.config, self.decoder.config
-        return Sizes(
-            hidden=encoder.hidden_size,
-            encoder_layers=encoder.num_hidden_layers,
-            encoder_intermediate=encoder.intermediate_size,
-            decoder_layers=decoder.num_hidden_layers,
-            decoder_intermediate=decoder.intermediate_size,
-            vocabulary=encoder.vocab_size,
-        )
-
-    def tensors(self, batch: Batch, device: torch.device) -> Tensors:
-        """A padded batch as tensors on the device."""
-        arrays = (batch.inputs, batch.mask, batch.shifted, batch.labels, batch.real)
-        tensors = (torch.from_numpy(array) for array in arrays)
-        if device.type == "cpu":
-            return Tensors(*tensors)
-        return Tensors(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors))
-
-    def loss(self, batch: Tensors, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
-        """Sum of the losses and their number: one per token of the names, in nats.
-
-        Args:
-            batch: Bodies and names.
-            label_smoothing: Share of the probability spread over all tokens, 0 to 1.
-        """
-        logits = self.logits(batch.inputs, batch.mask, batch.shifted, batch.real).float()
-        labels = batch.labels[batch.real]
-        total = nn.functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing)
-        return total, len(labels)
-
-    def predict(self, inputs: Tensor, mask: Tensor, max_tokens: int) -> Tensor:
-        """Token ids of the predicted names, ``(batch, up to max_tokens)``; see :meth:`greedy`."""
-        return self.greedy(inputs, mask, max_tokens)
-
-    def loss_flops(self, batch: Batch) -> float:
-        """Floating-point operations of :meth:`loss` over a padded batch, without the backward pass."""
-        samples, input_tokens = batch.inputs.shape
-        return forward_flops(self.sizes, samples, input_tokens, batch.labels.shape[1], int(batch.real.sum()))
-
-    def predict_flops(self, batch: Batch, generated: int) -> float:
-        """Floating-point operations of :meth:`predict` over a padded batch.
-
-        Args:
-            batch: The samples.
-            generated: Tokens per sample that came out, padding included.
-        """
-        sizes = self.sizes
-        samples, input_tokens = batch.inputs.shape
-        outputs: float = 2.0 * sizes.hidden * sizes.vocabulary * samples * generated
-        decoder = decoder_flops(sizes, samples, input_tokens, generated)
-        return encoder_flops(sizes, samples, input_tokens) + decoder + outputs
-
-    def encode(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """Bodies ``(batch, tokens)`` and their mask to states ``(batch, tokens, hidden)``."""
-        states: Tensor = self.encoder(input_ids=inputs, attention_mask=mask).last_hidden_state
-        return states
-
-    def logits(self, inputs: Tensor, mask: Tensor, shifted: Tensor, real: Tensor) -> Tensor:
-        """Teacher-forced logits, at real positions only.
-
-        Args:
-            inputs: Token ids of the bodies, ``(batch, tokens)``.
-            mask: 1 at real tokens of the bodies, ``(batch, tokens)``.
-            shifted: Name tokens shifted right behind the start token, ``(batch, name tokens)``.
-            real: True where ``shifted`` predicts a token of the name, ``(batch, name tokens)``.
-
-        Returns:
-            Logits ``(real.sum(), vocabulary)``, row-major over ``real``.
-        """
-        states = self.decoder.bert(
-            input_ids=shifted,
-            encoder_hidden_states=self.encode(inputs, mask),
-            encoder_attention_mask=mask,
-            use_cache=False,
-        ).last_hidden_state
-        logits: Tensor = self.decoder.lm_head(states[real])
-        return logits
-
-    @torch.inference_mode()
-    def greedy(self, inputs: Tensor, mask: Tensor, max_tokens: int) -> Tensor:
-        """Greedy names with a key-value cache.
-
-        Args:
-            inputs: Token ids of the bodies, ``(batch, tokens)``.
-            mask: 1 at real tokens, ``(batch, tokens)``.
-            max_tokens: Tokens to generate at most, end mark included.
-
-        Returns:
-            Token ids ``(batch, up to max_tokens)``, padded behind the end mark.
-        """
-        encoded = self.encode(inputs, mask)
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        token = torch.full((len(inputs), 1), self.special.bos, device=inputs.device)
-        ended = torch.zeros_like(token, dtype=torch.bool)
-        names = []
-        for _ in range(max_tokens):
-            states = self.decoder.bert(
-                input_ids=token,
-                encoder_hidden_states=encoded,
-                encoder_attention_mask=mask,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-            token = self.decoder.lm_head(states[:, -1:]).argmax(-1).masked_fill(ended, self.special.pad)
-            names.append(token)
-            ended |= token == self.special.eos
-            if bool(ended.all()):
-                break
-        return torch.cat(names, dim=1)
 
 
 def model_for(config: Config, data: Encoded, seed: int) -> NamingModel:
     """The model of a run, initialised; see :func:`build_model`."""
-    return build_model(config, data.vocabulary_size, data.specials, seed)
+    names = None
+    if config.decoder.kind == "set":
+        names = NameWords.learn(data.train, data.decode, config.decoder.words, data.specials.unk)
+    return build_model(config, data.vocabulary_size, data.specials, seed, data.decode, names)
 
 
-def build_model(config: Config, vocabulary: int, special: Specials, seed: int) -> NamingModel:
+def build_model(
+    config: Config,
+    vocabulary: int,
+    special: Specials,
+    seed: int,
+    decode: Decode | None = None,
+    names: NameWords | None = None,
+) -> NamingModel:
     """Builds and initialises the model.
 
     Every new parameter draws from a generator seeded by its own name, so that arms of one seed start from the same
@@ -172,16 +44,24 @@ def build_model(config: Config, vocabulary: int, special: Specials, seed: int) -
         vocabulary: Number of tokens.
         special: Ids of the special tokens.
         seed: The run's seed.
+        decode: From token ids to words; needed to turn predictions into words.
+        names: The words to choose from; needed by kind ``set``.
 
     Raises:
         DataError: The pretrained encoder cannot be loaded.
     """
     encoder = _encoder(config, vocabulary, special)
-    hidden = encoder.config.hidden_size
-    decoder = BertGenerationDecoder(
+    decoder = _decoder(config, encoder.config, special)
+    model = _with_head(config, encoder, decoder, special, decode, names)
+    _initialise(model, config, seed)
+    return model
+
+
+def _decoder(config: Config, encoder: Any, special: Specials) -> Any:
+    return BertGenerationDecoder(
         BertGenerationConfig(
-            vocab_size=encoder.config.vocab_size,
-            hidden_size=hidden,
+            vocab_size=encoder.vocab_size,
+            hidden_size=encoder.hidden_size,
             num_hidden_layers=config.decoder.layers,
             num_attention_heads=config.decoder.heads,
             intermediate_size=config.decoder.intermediate,
@@ -197,13 +77,28 @@ def build_model(config: Config, vocabulary: int, special: Specials, seed: int) -
             attn_implementation="sdpa",
         )
     )
+
+
+def _with_head(
+    config: Config, encoder: Any, decoder: Any, special: Specials, decode: Decode | None, names: NameWords | None
+) -> NamingModel:
+    """Joins encoder and decoder; embeddings are shared and tied, those that a kind has no use for are left out."""
+    kind, embeddings = config.decoder.kind, decoder.bert.embeddings
+    decoder.lm_head.bias = decoder.lm_head.decoder.bias  # else there is a second one that nothing uses
     if config.model.share_embeddings:
-        decoder.bert.embeddings.word_embeddings = encoder.embeddings.word_embeddings
+        embeddings.word_embeddings = encoder.embeddings.word_embeddings
     if config.model.tie_embeddings:
-        decoder.lm_head.decoder.weight = decoder.bert.embeddings.word_embeddings.weight
-    model = NamingModel(encoder, decoder, special)
-    _initialise(model, config, seed)
-    return model
+        decoder.lm_head.decoder.weight = embeddings.word_embeddings.weight
+    if kind != "sequence":
+        embeddings.word_embeddings = nn.Identity()  # position queries come without a token
+    if kind == "set":
+        if names is None:
+            raise ValueError("decoder.kind set needs the words of the training names")
+        return SetModel(encoder, decoder, special, names)
+    if kind == "parallel":
+        return ParallelModel(encoder, decoder, special, decode, config.data.output_tokens)
+    evaluation = config.evaluation
+    return SequenceModel(encoder, decoder, special, decode, evaluation.cache, evaluation.causal)
 
 
 def _encoder(config: Config, vocabulary: int, special: Specials) -> Any:
@@ -247,7 +142,9 @@ def _pretrained_encoder(config: Config) -> Any:
 
 
 def _initialise(model: NamingModel, config: Config, seed: int) -> None:
-    for name, parameter in model.named_parameters():
+    tied = {"decoder.lm_head.decoder.weight": "decoder.bert.embeddings.word_embeddings.weight"}
+    for found, parameter in model.named_parameters():
+        name = tied.get(found, found) if config.model.tie_embeddings else found
         if config.encoder.pretrained and name.startswith("encoder."):
             continue
         if name.endswith("bias"):
@@ -259,6 +156,7 @@ def _initialise(model: NamingModel, config: Config, seed: int) -> None:
             generator = torch.Generator().manual_seed(seed_for(f"init/{name}", seed))
             with torch.no_grad():
                 parameter.normal_(0.0, deviation, generator=generator)
+    model.initialise_head()
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ablations.naming.batches import Batch
 from ablations.naming.config import Config, Training
-from ablations.naming.model import NamingModel
+from ablations.naming.heads import NamingModel
 
 
 def make_optimizer(model: nn.Module, training: Training, device: torch.device) -> torch.optim.Optimizer:

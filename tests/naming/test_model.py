@@ -63,7 +63,7 @@ def test_padding_of_a_body_changes_nothing(bodies):
 @torch.no_grad()
 def test_greedy_decoding_with_the_cache_equals_the_full_pass(bodies):
     model = tiny()
-    names = model.greedy(*bodies, max_tokens=6)
+    names = model.predict(*bodies, max_tokens=6)
     full = torch.full((3, 1), SPECIALS.bos)
     for _ in range(names.shape[1]):
         predicted = all_logits(model, *bodies, torch.cat([full[:, 1:], full[:, :1]], dim=1))[:, -1:].argmax(-1)
