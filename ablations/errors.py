@@ -60,6 +60,10 @@ class Diverged(AblationsError):
     """Training left the finite numbers; its text says at which step and what was seen."""
 
 
+class OutOfMemory(RunFailed):
+    """A run that needs more memory than its device has; its text says what it was doing and what to change."""
+
+
 class MissingRuns(AblationsError):
     """An analysis was asked for runs that do not exist."""
 

@@ -16,6 +16,7 @@ import math
 import os
 import platform
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,11 +29,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 from ablations.errors import Diverged
 from ablations.schema import flatten, nest
-from ablations.store import FORMAT, ClaimHeld, claimed, read_json, renew, write_atomic
+from ablations.store import ENDED, FORMAT, ClaimHeld, claimed, read_json, read_metrics, renew, write_atomic
 
 RECORDED_PACKAGES = (
     "ablations", "datasets", "numpy", "sacred", "tokenizers", "torch", "transformers", "tree-sitter",
@@ -76,6 +77,9 @@ def preload(reference: str) -> tuple[str, ...]:
 def run(run_dir: Path) -> str:
     """Runs what ``job.json`` of a folder describes, and records how it ended.
 
+    What an experiment keeps in ``checkpoint/`` of the folder ($ABLATIONS_RUN_DIR) is there when the run is started
+    again after an interruption, and removed once it has ended; $ABLATIONS_RUN_KEY names config, seed and code.
+
     Returns:
         The status that was recorded.
 
@@ -90,12 +94,15 @@ def run(run_dir: Path) -> str:
         if (run_dir / "record.json").exists():
             return str(json.loads((run_dir / "record.json").read_bytes())["status"])
         code = code_of(job["experiment"])  # before the run: what is edited meanwhile is not what runs
+        os.environ["ABLATIONS_RUN_KEY"] = f"{job['config_hash']}-s{job['seed']}-{code['package_hash']}"
         with _stoppable():
             outcome = _attempt(run_dir, job)
         record = {key: job[key] for key in ("run_id", "variant", "seed", "config_hash", "experiment", "config")}
         record |= {"format": FORMAT, "attempt": job["attempt"], "sacred": f"sacred/{_sacred_id(job)}", **outcome}
         record |= {"environment": environment(job["settings"]), "code": code}
         write_atomic(run_dir / "record.json", json.dumps(_finite(record), indent=1))
+        if record["status"] in ENDED:
+            shutil.rmtree(run_dir / "checkpoint", ignore_errors=True)
     return str(record["status"])
 
 
@@ -103,9 +110,9 @@ def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     """Runs the experiment under Sacred; returns status, error, times, scores and info."""
     started, clock = _now(), time.monotonic()
     status, error, scores, info = "completed", None, {}, {}
-    sacred_run = None
+    sacred_run, log = None, MetricsLog(run_dir)
     try:
-        with MetricsLog(run_dir) as log:
+        with log:
             sacred_run = _sacred_run(run_dir, job, log)
             scores = _scores(sacred_run())
     except Diverged as cause:
@@ -119,7 +126,7 @@ def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         info = dict(sacred_run.info)
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     info["cost"] = {"peak_memory_mb": memory_mb, **info.get("cost", {})}
-    ended = {"started": started, "ended": _now(), "seconds": time.monotonic() - clock}
+    ended = {"started": started, "ended": _now(), "seconds": log.earlier_s + time.monotonic() - clock}
     return {"status": status, "error": error, "scores": scores, "info": info, **ended}
 
 
@@ -150,10 +157,18 @@ def _sacred_id(job: Mapping[str, Any]) -> str:
 
 
 class MetricsLog:
-    """Appends each value to ``metrics.jsonl`` as ``[metric, step, value, seconds]`` and keeps ``progress.json``."""
+    """Appends each value to ``metrics.jsonl`` as ``[metric, step, value, seconds]`` and keeps ``progress.json``.
+
+    Two metrics are announcements: ``steps`` says how many steps the run has; ``rewind`` that the values after a step
+    will be measured again, so that those in the file are dropped. A run that begins with a ``rewind`` goes on where an
+    earlier attempt stopped: the values up to there stay, and seconds count on from the last of them.
+    """
 
     def __init__(self, run_dir: Path):
         self._run_dir = run_dir
+        self._path = run_dir / "metrics.jsonl"
+        self._file: IO[str] | None = None
+        self.earlier_s = 0.0
         self._start = time.monotonic()
         self._written = self._renewed = -math.inf
         self._steps = self._step = 0
@@ -161,33 +176,53 @@ class MetricsLog:
         self._counts: dict[str, int] = {}
 
     def __enter__(self) -> MetricsLog:
-        self._file = open(self._run_dir / "metrics.jsonl", "w", encoding="utf-8")
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self._write_progress()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        if self._file is None and (kind is None or not issubclass(kind, KeyboardInterrupt)):
+            self._open("w")  # it has ended without a value: an earlier attempt's are not its own
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            self._file.close()
 
     def add(self, metric: str, value: float, step: int | None) -> None:
-        """Takes one value; the metric ``steps`` at step 0 announces how many steps the run has."""
+        """Takes one value or announcement."""
         if metric == "steps":
             self._steps = int(value)
+            return
+        if metric == "rewind":
+            self._rewind(int(value))
             return
         if step is None:  # as Sacred counts
             step = self._counts.get(metric, 0)
         self._counts[metric] = step + 1
-        seconds = time.monotonic() - self._start
-        self._file.write(json.dumps([metric, step, _finite(value), round(seconds, 3)]) + "\n")
+        seconds = self.earlier_s + time.monotonic() - self._start
+        file = self._file or self._open("w")  # not before: what an earlier attempt measured may be taken up
+        file.write(json.dumps([metric, step, _finite(value), round(seconds, 3)]) + "\n")
         self._step, self._values[metric] = max(step, self._step), value
         if seconds - self._written >= PROGRESS_EVERY_S:
             self._written = seconds
-            self._file.flush()
             self._write_progress()
         if seconds - self._renewed >= RENEW_EVERY_S:
             self._renewed = seconds
             renew(self._run_dir)
+
+    def _rewind(self, step: int) -> None:
+        kept = [entry for entry in read_metrics(self._path) if entry[1] <= step]
+        if self._file is None:
+            self.earlier_s = max((seconds for *_, seconds in kept), default=0.0)
+        else:
+            self._file.close()
+        write_atomic(self._path, "".join(json.dumps(entry) + "\n" for entry in kept))
+        self._open("a")
+        self._step, self._values = step, {metric: value for metric, _, value, _ in kept}
+        self._counts = {metric: last + 1 for metric, last, *_ in kept}
+
+    def _open(self, mode: str) -> IO[str]:
+        """Opens the file so that each line is written as a whole, should the run be killed."""
+        self._file = open(self._path, mode, encoding="utf-8", buffering=1)  # noqa: SIM115 - until __exit__
+        return self._file
 
     def _write_progress(self) -> None:
         part = self._run_dir / ".progress.part"

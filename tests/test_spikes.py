@@ -37,7 +37,7 @@ def test_a_detector_that_is_put_back_says_the_same_again():
 
 def test_a_loss_that_stays_above_where_it_began_has_diverged():
     detector = DivergenceDetector()
-    said = [detector.add(loss) for loss in [3.0] * 20 + [2.0] * 20 + [3.7] * 20]
+    said = [detector.add(loss).too_high for loss in [3.0] * 20 + [2.0] * 20 + [3.7] * 20]
     # 3.7 > 3 x 1.2; the median of the last 20 is 3.7 as soon as 11 of them are
     assert said.index(True) == 40 + 11 - 1
     assert all(said[50:])
@@ -47,4 +47,4 @@ def test_a_loss_that_stands_still_does_not_diverge_by_noise():
     rng = np.random.default_rng(0)
     for noise in (0.05, 0.1, 0.2, 0.4):
         detector = DivergenceDetector()
-        assert not any(detector.add(float(3 * np.exp(noise * rng.normal()))) for _ in range(1000))
+        assert not any(detector.add(float(3 * np.exp(noise * rng.normal()))).too_high for _ in range(1000))

@@ -137,6 +137,19 @@ class Training:
     padding: str = tunable(
         "dynamic", "pad batches of like length to their longest, or all to the maximum", choices=("dynamic", "maximum")
     )
+    on_failure: str = tunable(
+        "continue",
+        "loss spike or divergence: record it and go on, stop, or return to the last checkpoint and skip the batch; "
+        "a loss or gradient that is not finite stops the run except under rollback",
+        choices=("continue", "stop", "rollback"),
+    )
+    max_rollbacks: int = tunable(
+        3,
+        "returns to a checkpoint; one more failure ends the run as diverged (rollback)",
+        unit="rollbacks",
+        ge=1,
+        le=1000,
+    )
 
 
 @dataclass
@@ -145,6 +158,13 @@ class Evaluation:
 
     every_steps: int = tunable(200, "optimizer steps between validations", unit="steps", ge=1)
     batch_samples: int = tunable(128, "samples per batch", unit="samples", ge=1)
+    train_samples: int | None = tunable(
+        None,
+        "so many fixed training samples are scored with each validation, and just as those are; null for none",
+        unit="samples",
+        ge=1,
+    )
+    at_start: bool = tunable(False, "score before the first step, too; no checkpoint is selected there")
     select_by: str = tunable(
         "validation_f1",
         "validation metric whose best checkpoint is tested",
@@ -234,7 +254,10 @@ def _rough_flops(config: Mapping[str, Any]) -> float | None:
     test = min(other, config["data.test_samples"] or other)
     batch: int = config["training.batch_samples"]
     steps: int = config["training.max_steps"] or math.ceil(config["training.epochs"] * math.ceil(train / batch))
-    evaluated: int = validation * math.ceil(steps / config["evaluation.every_steps"]) + test
+    scored: int = validation + min(train, config["evaluation.train_samples"] or 0)
+    evaluated: int = (
+        scored * (math.ceil(steps / config["evaluation.every_steps"]) + config["evaluation.at_start"]) + test
+    )
     one: float = forward_flops(sizes, 1, config["data.input_tokens"], outputs, logits)
     return 3 * one * steps * batch + 2 * one * evaluated  # scored twice: teacher-forced, and generated
 

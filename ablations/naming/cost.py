@@ -14,15 +14,17 @@ from torch import nn
 from ablations.naming.batches import Batch
 from ablations.naming.model import parameter_count
 
+PARTS = ("training", "evaluation", "checkpoints", "test")
+
 
 @dataclass
 class Cost:
-    """Running totals of one run."""
+    """Running totals of one run; steps that a rollback undid count too: they were computed."""
 
     flops: float = 0.0
     tokens: int = 0
     samples: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: {"training": 0.0, "evaluation": 0.0, "test": 0.0})
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
 
     @contextlib.contextmanager
     def clock(self, part: str) -> Iterator[None]:

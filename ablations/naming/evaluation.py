@@ -6,14 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ablations.naming.batches import evaluation_order, make_batch
+from ablations.naming.caching import pack
 from ablations.naming.config import Config
 from ablations.naming.cost import Cost
 from ablations.naming.data import Encoded, Split
+from ablations.naming.encoding import Ids, Offsets
 from ablations.naming.heads import NamingModel
 from ablations.naming.metrics import score
 from ablations.naming.optimisation import autocast
+from ablations.plan import seed_for
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,35 @@ def evaluate(
     per_sample = score(split.targets, predictions)
     scores = {name: float(np.mean(values)) for name, values in per_sample.items()}
     return Evaluated(scores | {"loss": float(loss_sum) / losses}, per_sample, predictions)
+
+
+def fixed_subset(split: Split, samples: int) -> Split:
+    """So many samples of a split, drawn once and for all: the same in every arm and for every seed.
+
+    Args:
+        split: Where they are from; all of it where it has no more.
+        samples: How many.
+    """
+    if samples >= len(split):
+        return split
+    rng = np.random.default_rng(seed_for("evaluation/train_samples", 0))
+    rows = np.sort(rng.choice(len(split), samples, replace=False))
+    inputs, input_offsets = _gathered(split.inputs, split.input_offsets, rows)
+    outputs, output_offsets = _gathered(split.outputs, split.output_offsets, rows)
+    return Split(
+        inputs=inputs,
+        input_offsets=input_offsets,
+        outputs=outputs,
+        output_offsets=output_offsets,
+        input_lengths_uncut=split.input_lengths_uncut[rows],
+        packed_targets=pack([" ".join(split.targets[row]) for row in rows]),
+        packed_ids=pack([split.ids[row] for row in rows]),
+    )
+
+
+def _gathered(flat: Ids, offsets: Offsets, rows: NDArray[np.int64]) -> tuple[Ids, Offsets]:
+    pieces = [flat[offsets[row] : offsets[row + 1]] for row in rows]
+    return np.concatenate(pieces), np.cumsum([0, *map(len, pieces)]).astype(offsets.dtype)
 
 
 def fixed_widths(config: Config) -> tuple[int, int] | None:

@@ -20,6 +20,9 @@ from ablations.naming.config import Config
 from ablations.schema import flatten, nest, schema_of
 
 if TYPE_CHECKING:
+    import torch
+
+    from ablations.naming.checkpoints import Checkpoints
     from ablations.naming.evaluation import Evaluated
     from ablations.naming.metrics import Words
 
@@ -67,12 +70,37 @@ def run(_config: Mapping[str, Any], _run: Run, seed: int) -> dict[str, float]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads memory before it is written
-    outcome = train(config, data, seed, device, _run.log_scalar)
+    events = _run.info.setdefault("events", [])  # filled as training goes on: it is there, too, if that fails
+    checkpoints = checkpoints_of(device, data.facts["fingerprint"])
+    outcome = train(config, data, seed, device, _run.log_scalar, events=events, checkpoints=checkpoints)
     _run.info["cost"] = outcome.cost
+    _run.info["resumed_at"] = outcome.resumed_at
     _run.info["selected_step"] = outcome.selected_step
     _run.info["references"] = references(data.train.targets, data.test.targets)
     _keep_examples(_run, data.test.targets, outcome.test)
     return outcome.scores
+
+
+def checkpoints_of(device: torch.device, fingerprint: str) -> Checkpoints:
+    """The checkpoints of the run that the runner has named, in its folder; in memory for a run outside a folder.
+
+    A checkpoint is taken up only by the same run on the same code and data, with the same torch and kind of device and,
+    on a CPU, as many threads: then a resumed run ends with the numbers of an unbroken one (on a CPU to the bit).
+
+    Args:
+        device: Where the run computes.
+        fingerprint: Of its data.
+    """
+    import torch
+
+    from ablations.naming.checkpoints import Checkpoints
+
+    folder, run = os.environ.get("ABLATIONS_RUN_DIR"), os.environ.get("ABLATIONS_RUN_KEY")
+    if not folder or not run:
+        return Checkpoints()
+    threads = torch.get_num_threads() if device.type == "cpu" else "any"
+    key = "|".join((run, fingerprint, torch.__version__, device.type, str(threads)))
+    return Checkpoints(Path(folder) / "checkpoint" / "last.pt", key)
 
 
 def references(train: Sequence[Words], test: Sequence[Words]) -> dict[str, dict[str, Any]]:

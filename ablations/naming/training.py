@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ablations.errors import Diverged
-from ablations.naming.batches import make_batch, steps_of, training_order
-from ablations.naming.checkpoints import Best
+from ablations.naming.batches import Batch, make_batch, steps_of, training_order
+from ablations.naming.checkpoints import Best, Checkpoints
 from ablations.naming.config import Config
 from ablations.naming.cost import Cost
 from ablations.naming.data import Encoded
-from ablations.naming.evaluation import Evaluated, evaluate, fixed_widths
+from ablations.naming.evaluation import Evaluated, evaluate, fixed_subset, fixed_widths
+from ablations.naming.guard import Event, Guard, Log, RollBack, Taken, memory_named
+from ablations.naming.heads import NamingModel
 from ablations.naming.model import model_for
 from ablations.naming.optimisation import learning_rate, make_optimizer, train_step
 from ablations.plan import seed_for
 
-Log = Callable[[str, float, int], None]  # metric, value, step
-LOG_EVERY_STEPS_CUDA = 10  # losses stay on the device so long: reading one waits for it
+LOG_EVERY_STEPS = {"cpu": 1, "cuda": 10}  # losses stay on the device so long: reading one waits for it
+SKIPPED_BATCHES = 2  # after a rollback: the batch whose loss was bad, and the one whose update came before it
+Rows = NDArray[np.int64]
+NO_ROWS: Rows = np.empty(0, dtype=np.int64)
+BeforeStep = Callable[[int, NamingModel, Batch], None]
 
 
 @dataclass(frozen=True)
@@ -33,16 +41,28 @@ class Outcome:
         scores: ``validation_*`` and ``test_*`` at the selected checkpoint.
         test: The test split, sample by sample.
         selected_step: Optimizer step of that checkpoint.
+        resumed_at: Steps at which an earlier attempt's work was taken up, in order.
         cost: Parameters, FLOPs, steps, seconds, memory.
     """
 
     scores: dict[str, float]
     test: Evaluated
     selected_step: int
+    resumed_at: list[int]
     cost: dict[str, float]
 
 
-def train(config: Config, data: Encoded, seed: int, device: torch.device, log: Log) -> Outcome:
+def train(
+    config: Config,
+    data: Encoded,
+    seed: int,
+    device: torch.device,
+    log: Log,
+    *,
+    events: list[Event] | None = None,
+    checkpoints: Checkpoints | None = None,
+    before_step: BeforeStep | None = None,
+) -> Outcome:
     """Trains one model, selects its best checkpoint on validation and tests that one, once.
 
     Args:
@@ -50,58 +70,243 @@ def train(config: Config, data: Encoded, seed: int, device: torch.device, log: L
         data: Encoded splits.
         seed: The run's seed: initialisation, order and dropout derive from it.
         device: Where to compute.
-        log: Called with (metric, value, step) as values are measured.
+        log: Called with (metric, value, step) as values are measured. ``steps`` announces how many there will be,
+            ``rewind`` that those after a step will be measured again.
+        events: Takes the failures as they are seen (see :class:`~ablations.naming.guard.Guard`), even if training
+            then ends with an error.
+        checkpoints: Where to keep the last checkpoint; one that is there already is resumed. In memory without it.
+        before_step: Called with the step, the model and the batch before each step: a way to plant failures.
 
     Raises:
-        Diverged: The loss or the gradient is not finite.
+        Diverged: The loss or the gradient is not finite, or ``training.on_failure`` does not let the run go on.
+        OutOfMemory: The device's memory does not suffice.
     """
-    special = data.specials
-    model = model_for(config, data, seed).to(device)
-    optimizer = make_optimizer(model, config.training, device)
-    steps = steps_of(len(data.train), config.training.batch_samples, config.training.epochs, config.training.max_steps)
-    order = training_order(data.train.input_lengths_uncut, config.training.batch_samples, steps, seed)
-    journal = Journal(log, 1 if device.type == "cpu" else LOG_EVERY_STEPS_CUDA)
-    cost, best = Cost(), Best(config.evaluation.select_by)
-    dropout_seed = seed_for("dropout", seed) % 2**31
-    log("steps", steps, 0)
+    events = events if events is not None else []
+    trainer = Trainer(config, data, seed, device, log, events, checkpoints or Checkpoints(), before_step)
+    with memory_named(config, device, trainer.ran_out_of_memory):
+        trainer.begin()
+        while trainer.step < trainer.steps:
+            try:
+                trainer.take_step()
+                if trainer.validation_is_due:
+                    trainer.validate()
+                    trainer.keep()
+            except RollBack as failure:
+                trainer.return_from(failure)
+        return trainer.test()
 
-    for step, rows in enumerate(order, start=1):
-        validates = step % config.evaluation.every_steps == 0 or step == steps
-        with cost.clock("training"):
-            batch = make_batch(data.train, rows, special.pad, special.bos, fixed_widths(config))
-            torch.manual_seed(dropout_seed + step)
-            rate = learning_rate(step, steps, config.training)
-            loss, norm = train_step(model, optimizer, batch, rate, config, device)
-            journal.add(step, loss, norm, rate, int(batch.mask.sum() + batch.real.sum()))
-            if validates:
-                journal.flush()  # waits for the device, so that its time is counted as training
-        cost.add_step(batch, 3 * model.loss_flops(batch))
-        if validates:
-            with cost.clock("evaluation"):
-                validation = evaluate(model, data, data.validation, config, device, cost)
-            for name, value in validation.scores.items():
-                log(f"validation_{name}", value, step)
-            best.offer(step, validation.scores, model)
 
-    best.restore(model)
-    with cost.clock("test"):
-        test = evaluate(model, data, data.test, config, device, cost)
-    scores = {f"validation_{name}": value for name, value in best.scores.items()}
-    scores |= {f"test_{name}": value for name, value in test.scores.items()}
-    return Outcome(scores, test, best.step, cost.totals(model, steps, device))
+class Trainer:
+    """A run in training; for its arguments see :func:`train`.
+
+    Attributes:
+        step: Optimizer steps taken.
+        steps: Optimizer steps of the whole run.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: Encoded,
+        seed: int,
+        device: torch.device,
+        log: Log,
+        events: list[Event],
+        checkpoints: Checkpoints,
+        before_step: BeforeStep | None,
+    ):
+        training, samples = config.training, config.evaluation.train_samples
+        self.steps = steps_of(len(data.train), training.batch_samples, training.epochs, training.max_steps)
+        self.step = 0
+        self._config, self._data, self._seed, self._device, self._log = config, data, seed, device, log
+        self._model = model_for(config, data, seed).to(device)
+        self._optimizer = make_optimizer(self._model, training, device)
+        self._best, self._cost = Best(config.evaluation.select_by), Cost()
+        self._guard = Guard(training, events, log, lambda rows: [data.train.ids[row] for row in rows])
+        self._journal = Journal(log, self._guard, LOG_EVERY_STEPS.get(device.type, 1))
+        self._checkpoints, self._before_step = checkpoints, before_step
+        self._subset = fixed_subset(data.train, samples) if samples is not None else None
+        self._resumed_at: list[int] = []
+        self._position = 0
+        self._do("before the first step")
+        self._order = self._order_from(0)
+
+    def ran_out_of_memory(self) -> str:
+        """Records that the memory did not suffice; returns what for."""
+        self._guard.ran_out_of_memory(self.step, self._rows)
+        return self._doing
+
+    def _do(self, what: str, rows: Rows = NO_ROWS) -> None:
+        self._doing, self._rows = what, rows
+
+    @property
+    def validation_is_due(self) -> bool:
+        """Whether the model is to be validated after this step."""
+        return self.step % self._config.evaluation.every_steps == 0 or self.step == self.steps
+
+    def begin(self) -> None:
+        """Takes up an earlier attempt's work where there is some, else scores the untrained model if that is wanted."""
+        self._log("steps", self.steps, 0)
+        state = self._checkpoints.load()
+        if state is not None:
+            self._resume(state)
+            return
+        if self._config.evaluation.at_start:
+            self._score_splits()
+        if self._guard.rolls_back:
+            self.keep()
+
+    # -- steps ------------------------------------------------------------------------------------------------
+
+    def take_step(self) -> None:
+        """One optimizer step.
+
+        Raises:
+            Diverged: Training must not go on.
+            RollBack: It must return to the last checkpoint.
+        """
+        position, rows = next(self._order)
+        self.step, self._position = self.step + 1, position + 1
+        self._do(f"step {self.step}", rows)
+        special = self._data.specials
+        with self._cost.clock("training"):
+            batch = make_batch(self._data.train, rows, special.pad, special.bos, fixed_widths(self._config))
+            if self._before_step is not None:
+                self._before_step(self.step, self._model, batch)
+            torch.manual_seed(seed_for("dropout", self._seed) % 2**31 + self.step)
+            rate = learning_rate(self.step, self.steps, self._config.training)
+            loss, norm = train_step(self._model, self._optimizer, batch, rate, self._config, self._device)
+            self._cost.add_step(batch, 3 * self._model.loss_flops(batch))
+            tokens = int(batch.mask.sum() + batch.real.sum())
+            self._journal.add(_Unread(self.step, position, rows, loss, norm, rate, tokens))
+            if self.validation_is_due:
+                self._journal.flush()  # waits for the device, so that its time is counted as training
+
+    def _order_from(self, position: int) -> Iterator[tuple[int, Rows]]:
+        """Places in the training order and their rows, from a place on; those to skip are left out."""
+        training = self._config.training
+        spare = SKIPPED_BATCHES * training.max_rollbacks
+        lengths = self._data.train.input_lengths_uncut
+        order = training_order(lengths, training.batch_samples, self.steps + spare, self._seed)
+        skipped = self._guard.skipped
+        places = itertools.islice(enumerate(order), position, None)
+        return ((place, rows) for place, rows in places if place not in skipped)
+
+    # -- scores -----------------------------------------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Scores the model and keeps its weights if they are the best so far."""
+        self._best.offer(self.step, self._score_splits(), self._model)
+        self._journal.restart_clock()
+
+    def _score_splits(self) -> dict[str, float]:
+        """Scores the validation split and, alike, the fixed training samples; returns the validation scores."""
+        splits = {"validation": self._data.validation}
+        if self._subset is not None:
+            splits["train_eval"] = self._subset
+        found = {}
+        for name, split in splits.items():
+            self._do(f"scoring {name.replace('train_eval', 'training')} samples after step {self.step}")
+            with self._cost.clock("evaluation"):
+                scored = evaluate(self._model, self._data, split, self._config, self._device, self._cost)
+            for metric, value in scored.scores.items():
+                self._log(f"{name}_{metric}", value, self.step)
+            found[name] = scored.scores
+        return found["validation"]
+
+    def test(self) -> Outcome:
+        """Tests the best weights."""
+        self._best.restore(self._model)
+        self._do("the test")
+        with self._cost.clock("test"):
+            test = evaluate(self._model, self._data, self._data.test, self._config, self._device, self._cost)
+        scores = {f"validation_{name}": value for name, value in self._best.scores.items()}
+        scores |= {f"test_{name}": value for name, value in test.scores.items()}
+        cost = self._cost.totals(self._model, self.steps, self._device)
+        return Outcome(scores, test, self._best.step, self._resumed_at, cost)
+
+    # -- checkpoints ------------------------------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """Keeps a checkpoint, where one can be of use: in a file, or for a rollback."""
+        if not (self._checkpoints.lasting or self._guard.rolls_back):
+            return
+        self._do(f"keeping a checkpoint after step {self.step}")
+        with self._cost.clock("checkpoints"):
+            self._checkpoints.save(self._state())
+        self._journal.restart_clock()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "position": self._position,
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "guard": self._guard.state(),
+            "best": self._best.state(),
+            "cost": self._cost.state(),
+            "events": self._guard.events,
+            "resumed_at": self._resumed_at,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Puts back what the next steps depend on."""
+        self.step, self._position = state["step"], state["position"]
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._guard.restore(state["guard"])
+        self._log("rewind", self.step, self.step)
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        self._restore(state)
+        self._best.resume(state["best"])
+        self._cost.restore(state["cost"])
+        self._guard.events[:] = state["events"]
+        self._resumed_at = [*state["resumed_at"], self.step]
+        self._order = self._order_from(self._position)
+        self._journal.restart_clock()
+
+    def return_from(self, failure: RollBack) -> None:
+        """Returns to the last checkpoint; the batch that failed, and the one before it, are not met again."""
+        state = self._checkpoints.load()
+        if state is None:
+            raise RuntimeError(f"step {self.step}: the checkpoint to return to is gone") from failure
+        self._journal.drop()
+        self._restore(state)
+        met = itertools.takewhile(lambda each: each[0] <= failure.position, self._order_from(self._position))
+        skipped = list(met)[-SKIPPED_BATCHES:]
+        failure.event["returned_to"] = self.step
+        failure.event["skipped_batches"] = [place for place, _ in skipped]
+        failure.event["skipped_samples"] = [[self._data.train.ids[row] for row in rows] for _, rows in skipped]
+        self._order = self._order_from(self._position)
+        self.keep()  # with the event in it: a run that is resumed knows how often it has returned
+        self._log("rollback", failure.event["step"], self.step)
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """A step whose loss and gradient norm still lie on the device."""
+
+    step: int
+    position: int
+    rows: Rows
+    loss: Tensor
+    norm: Tensor
+    rate: float
+    tokens: int
 
 
 class Journal:
-    """Logs the steps' values, a few steps at a time where reading them makes the device wait."""
+    """Logs the steps' values and has them judged, a few steps at a time where reading makes the device wait."""
 
-    def __init__(self, log: Log, every: int):
-        self._log, self._every = log, every
-        self._steps: list[tuple[int, Tensor, Tensor, float, int]] = []
+    def __init__(self, log: Log, guard: Guard, every: int):
+        self._log, self._guard, self._every = log, guard, every
+        self._steps: list[_Unread] = []
         self._since = time.perf_counter()
 
-    def add(self, step: int, loss: Tensor, norm: Tensor, rate: float, tokens: int) -> None:
-        """Takes a step's loss and gradient norm (scalars on the device), learning rate and real tokens."""
-        self._steps.append((step, loss, norm, rate, tokens))
+    def add(self, step: _Unread) -> None:
+        """Takes a step; may raise as :meth:`flush` does."""
+        self._steps.append(step)
         if len(self._steps) >= self._every:
             self.flush()
 
@@ -109,19 +314,28 @@ class Journal:
         """Writes what it holds.
 
         Raises:
-            Diverged: A loss or a gradient norm is not finite.
+            Diverged: Training must not go on.
+            RollBack: It must return to the last checkpoint.
         """
         if not self._steps:
             return
-        values = torch.stack([torch.stack([loss, norm.to(loss)]) for _, loss, norm, _, _ in self._steps]).tolist()
+        values = torch.stack([torch.stack([each.loss, each.norm.to(each.loss)]) for each in self._steps]).tolist()
         elapsed_s = time.perf_counter() - self._since
-        tokens_per_s = sum(tokens for *_, tokens in self._steps) / elapsed_s
-        for (step, _, _, rate, _), (loss, norm) in zip(self._steps, values, strict=True):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise Diverged(f"step {step}: loss {loss}, gradient norm {norm}, learning rate {rate:.3g}")
-            self._log("train_loss", loss, step)
-            self._log("gradient_norm", norm, step)
-            self._log("learning_rate", rate, step)
-        self._log("tokens_per_s", tokens_per_s, self._steps[-1][0])
+        for each, (loss, norm) in zip(self._steps, values, strict=True):
+            if math.isfinite(loss) and math.isfinite(norm):
+                self._log("train_loss", loss, each.step)
+                self._log("gradient_norm", norm, each.step)
+                self._log("learning_rate", each.rate, each.step)
+            self._guard.look(Taken(each.step, each.position, each.rows, loss, norm, each.rate))
+        self._log("tokens_per_s", sum(each.tokens for each in self._steps) / elapsed_s, self._steps[-1].step)
         self._steps.clear()
+        self.restart_clock()
+
+    def drop(self) -> None:
+        """Forgets what it holds: those steps are undone."""
+        self._steps.clear()
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Counts tokens per second from now on: what lay between was no training."""
         self._since = time.perf_counter()

@@ -31,6 +31,19 @@ public class Stack<T> extends Base {
 }
 
 
+@pytest.fixture(scope="module")
+def deterministic():
+    """One thread and deterministic algorithms: what is computed twice is the same to the bit."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def java_folder(tmp_path: Path) -> Path:
     """A corpus in the layout of java-small."""

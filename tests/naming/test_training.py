@@ -1,52 +1,20 @@
 """Real training on the standard library's json and email packages' neighbours: small, on the CPU, to the bit."""
 
-import dataclasses
 import json
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from tiny import CPU, config_of, trained
 
 from ablations.errors import Diverged
 from ablations.naming.checkpoints import Best
-from ablations.naming.config import Config, Data, Decoder, Encoder, Evaluation, Model, Training
-from ablations.naming.data import load_data
-from ablations.naming.experiment import cache_dir, references
+from ablations.naming.config import Config, Training
+from ablations.naming.experiment import references
 from ablations.naming.optimisation import learning_rate, make_optimizer
-from ablations.naming.training import train
 
-CPU = torch.device("cpu")
-
-
-def config_of(**sections):
-    base = {
-        "data": Data(input_tokens=24, train_samples=800, validation_samples=60, test_samples=80, special_methods=False),
-        "model": Model(hidden=32),
-        "encoder": Encoder(layers=1, heads=2, intermediate=64),
-        "decoder": Decoder(layers=1, heads=2, intermediate=64),
-        "training": Training(max_steps=12, learning_rate=2e-3, batch_samples=16),
-        "evaluation": Evaluation(every_steps=6),
-    }
-    changed = {name: dataclasses.replace(base[name], **changes) for name, changes in sections.items()}
-    return Config(**(base | changed))
-
-
-def trained(config, seed=0):
-    log = []
-    data = load_data(config, cache_dir())
-    outcome = train(config, data, seed, CPU, lambda name, value, step: log.append((name, step, value)))
-    return outcome, [entry for entry in log if entry[0] != "tokens_per_s"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def deterministic():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("deterministic")
 
 
 def test_the_same_seed_gives_the_same_numbers_to_the_bit():
