@@ -24,6 +24,7 @@ UNKNOWN_SAMPLES = (100_000, 5_000)
 BASE_SIZES = {  # of a pretrained encoder that is not on this machine: RoBERTa base
     "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072, "vocab_size": 50_265,
 }  # fmt: skip
+ROBERTAS = {"roberta", "xlm-roberta", "camembert"}  # model types whose positions start behind the padding's id
 NAME_TOKENS = 4  # of a name, end mark included: the mean of both corpora, rounded up
 
 
@@ -99,7 +100,7 @@ class Encoder:
 
 @dataclass
 class Decoder:
-    """The decoder: BertGenerationDecoder with cross-attention, from scratch, and how a name comes out of it."""
+    """The decoder: BertGenerationDecoder with cross-attention, and how a name comes out of it."""
 
     kind: str = tunable(
         "sequence",
@@ -108,6 +109,11 @@ class Decoder:
     )
     words: int = tunable(
         4000, "words to choose from: the commonest of the training names (kind set)", unit="words", ge=1, le=200_000
+    )
+    pretrained: str | None = tunable(
+        None,
+        "local folder or hub name of a pretrained encoder whose self-attention, feed-forward, norms and, where the "
+        "vocabulary is the same, embeddings the decoder starts from (its lowest layers); null for none",
     )
     layers: int = tunable(2, "layers", unit="layers", ge=1, le=256)
     heads: int = tunable(4, "attention heads", unit="heads", ge=1, le=256)
@@ -229,9 +235,35 @@ def pretrained_sizes(name: str) -> dict[str, Any] | None:
 
 
 def positions_of(sizes: Mapping[str, Any]) -> int:
-    """Longest input of a pretrained encoder, in tokens (RoBERTa keeps two positions for padding)."""
-    reserved = 2 if sizes.get("model_type") in {"roberta", "xlm-roberta", "camembert"} else 0
-    return int(sizes.get("max_position_embeddings", 1 << 30)) - reserved
+    """Longest input of a pretrained encoder, in tokens."""
+    return int(sizes.get("max_position_embeddings", 1 << 30)) - reserved_positions(sizes)
+
+
+def reserved_positions(sizes: Mapping[str, Any]) -> int:
+    """Rows of a pretrained encoder's position embeddings that stand for padding."""
+    padding = sizes.get("pad_token_id")
+    return 1 + (1 if padding is None else padding) if sizes.get("model_type") in ROBERTAS else 0
+
+
+def warm_start_problems(sizes: Mapping[str, Any], hidden: int | None, config: Config) -> list[tuple[str, str]]:
+    """(key, message) for each size of the decoder that is not that of the checkpoint it is to start from.
+
+    Args:
+        sizes: The checkpoint's config.
+        hidden: The encoder's width; None where it is not known.
+        config: The experiment's config.
+    """
+    name, decoder = config.decoder.pretrained, config.decoder
+    wanted = {
+        "encoder.pretrained" if config.encoder.pretrained else "model.hidden": ("hidden_size", "hidden size", hidden),
+        "decoder.heads": ("num_attention_heads", "attention heads", decoder.heads),
+        "decoder.intermediate": ("intermediate_size", "intermediate size", decoder.intermediate),
+    }
+    return [
+        (key, f"expected {what} {sizes[field]} as in decoder.pretrained {name}, found {found}")
+        for key, (field, what, found) in wanted.items()
+        if found is not None and sizes.get(field, found) != found
+    ]
 
 
 def _rough_flops(config: Mapping[str, Any]) -> float | None:
@@ -279,6 +311,9 @@ def _check_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "encoder.heads", f"{config['encoder.heads']} heads do not divide the hidden size {hidden}"
     if (sizes or not pretrained) and hidden % config["decoder.heads"]:
         yield "decoder.heads", f"{config['decoder.heads']} heads do not divide the hidden size {hidden}"
+    start = pretrained_sizes(config["decoder.pretrained"]) if config["decoder.pretrained"] else None
+    if start:
+        yield from warm_start_problems(start, hidden if sizes or not pretrained else None, Config.from_flat(config))
 
 
 def _check_kind(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, BertGenerationConfig, BertGenerationDecoder, RobertaConfig, RobertaModel
+from transformers import BertGenerationConfig, BertGenerationDecoder, RobertaConfig, RobertaModel
 
-from ablations.errors import DataError
 from ablations.naming.config import Config
 from ablations.naming.data import Encoded
 from ablations.naming.encoding import Specials
 from ablations.naming.heads import Decode, NamingModel, ParallelModel, SequenceModel, SetModel
+from ablations.naming.warmstart import load_pretrained, load_settings, warm_start
 from ablations.naming.wordset import NameWords
 from ablations.plan import seed_for
 
@@ -48,18 +48,24 @@ def build_model(
         names: The words to choose from; needed by kind ``set``.
 
     Raises:
-        DataError: The pretrained encoder cannot be loaded.
+        DataError: A pretrained encoder cannot be loaded, or does not fit the decoder that is to start from it.
     """
     encoder = _encoder(config, vocabulary, special)
     decoder = _decoder(config, encoder.config, special)
     model = _with_head(config, encoder, decoder, special, decode, names)
     _initialise(model, config, seed)
+    if config.decoder.pretrained:
+        model.facts["warm_start"] = warm_start(decoder, encoder, config)
     return model
 
 
 def _decoder(config: Config, encoder: Any, special: Specials) -> Any:
+    start = config.decoder.pretrained
+    settings = load_settings("decoder.pretrained", start).to_dict() if start else {}
     return BertGenerationDecoder(
         BertGenerationConfig(
+            hidden_act=settings.get("hidden_act", "gelu"),
+            layer_norm_eps=settings.get("layer_norm_eps", 1e-12),
             vocab_size=encoder.vocab_size,
             hidden_size=encoder.hidden_size,
             num_hidden_layers=config.decoder.layers,
@@ -104,7 +110,12 @@ def _with_head(
 def _encoder(config: Config, vocabulary: int, special: Specials) -> Any:
     size = config.encoder
     if size.pretrained:
-        return _pretrained_encoder(config)
+        return load_pretrained(
+            "encoder.pretrained",
+            size.pretrained,
+            hidden_dropout_prob=size.dropout,
+            attention_probs_dropout_prob=size.attention_dropout,
+        )
     return RobertaModel(
         RobertaConfig(
             vocab_size=vocabulary,
@@ -123,22 +134,6 @@ def _encoder(config: Config, vocabulary: int, special: Specials) -> Any:
         ),
         add_pooling_layer=False,
     )
-
-
-def _pretrained_encoder(config: Config) -> Any:
-    name = config.encoder.pretrained
-    try:
-        settings = AutoConfig.from_pretrained(
-            name,
-            hidden_dropout_prob=config.encoder.dropout,
-            attention_probs_dropout_prob=config.encoder.attention_dropout,
-        )
-        return AutoModel.from_pretrained(
-            name, config=settings, add_pooling_layer=False, attn_implementation="sdpa", dtype=torch.float32
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"encoder.pretrained: expected a model folder or hub name, found {name!r}: {reason}") from error
 
 
 def _initialise(model: NamingModel, config: Config, seed: int) -> None:
