@@ -177,5 +177,5 @@ def test_a_real_pretrained_encoder_serves_as_encoder_and_as_start_of_the_decoder
     assert model.facts["warm_start"]["copied"]["parameters"] == 2 * layer + words + 512 * 384 + 2 * 384
     outcome = train(config, data, 0, torch.device("cpu"), lambda name, value, _: losses.append((name, value)))
     trained = [value for name, value in losses if name == "train_loss"]
-    assert sum(trained[-3:]) < 0.8 * sum(trained[:3])
+    assert sum(trained[-3:]) < 0.9 * sum(trained[:3])
     assert math.isfinite(outcome.scores["test_loss"])
