@@ -96,6 +96,7 @@ class Checkpoints:
         if self._path is None or not self._path.exists():
             return None
         try:
+            _check_sums(self._path)
             state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
             problem = "of another run, code, data or device" if state["key"] != self._key else ""
             problem = problem or ("of another version" if state["format"] != FORMAT else "")
@@ -106,6 +107,14 @@ class Checkpoints:
             print(f"a checkpoint is left aside: it is {problem}", file=sys.stderr)
             return None
         return state
+
+
+def _check_sums(path: Path) -> None:
+    """Raises BadZipFile where the bytes are not those that were written: torch itself does not look."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"checksum of {damaged} does not match")
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Real training on the standard library's json and email packages' neighbours: small, on the CPU, to the bit."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,8 +12,11 @@ from tiny import CPU, config_of, trained
 from ablations.errors import Diverged
 from ablations.naming.checkpoints import Best
 from ablations.naming.config import Config, Training
-from ablations.naming.experiment import references
+from ablations.naming.data import load_data
+from ablations.naming.evaluation import fixed_subset
+from ablations.naming.experiment import cache_dir, references
 from ablations.naming.optimisation import learning_rate, make_optimizer
+from ablations.naming.training import train
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -104,6 +108,56 @@ def test_selecting_by_loss_takes_the_smallest_and_last_the_last():
         for step, loss in [(1, 3.0), (2, 1.0), (3, 2.0)]:
             best.offer(step, {"loss": loss}, module)
         assert best.step == expected
+
+
+def test_training_samples_are_scored_as_validation_samples_are():
+    """The same function over both: with the validation split as its own training split, the scores are equal."""
+    config = config_of(evaluation={"train_samples": 10_000})
+    data = load_data(config, cache_dir())
+    twin = dataclasses.replace(data, splits={**data.splits, "validation": data.train})
+    log = []
+    train(config, twin, 0, CPU, lambda name, value, step: log.append((name, step, value)))
+    found = {name: [(step, value) for other, step, value in log if other == name] for name, _, _ in log}
+    for metric in ("loss", "f1", "precision", "recall", "exact"):
+        assert found[f"train_eval_{metric}"] == found[f"validation_{metric}"]
+    assert [step for step, _ in found["train_eval_loss"]] == [6, 12]
+
+
+def test_scoring_more_changes_no_number_of_the_training():
+    plain, plain_log = trained(config_of(decoder={"dropout": 0.1}))
+    more, log = trained(config_of(decoder={"dropout": 0.1}, evaluation={"train_samples": 50, "at_start": True}))
+    assert [step for name, step, _ in log if name == "train_eval_f1"] == [0, 6, 12]
+    assert [step for name, step, _ in log if name == "validation_f1"] == [0, 6, 12]
+    assert [entry for entry in log if not entry[0].startswith("train_eval") and entry[1]] == [
+        entry for entry in plain_log if entry[1]
+    ]
+    assert more.scores == plain.scores
+    assert more.cost["flops"] > plain.cost["flops"]
+
+
+def test_the_untrained_model_is_never_selected():
+    config = config_of(training={"learning_rate": 1e-12}, evaluation={"at_start": True})
+    outcome, log = trained(config)
+    values = [value for name, _, value in log if name == "validation_f1"]
+    assert len(set(values)) == 1  # it learns nothing, so that all are equal
+    assert outcome.selected_step == 6
+
+
+def test_the_fixed_training_samples_are_drawn_without_the_seed():
+    data = load_data(config_of(), cache_dir())
+    subset = fixed_subset(data.train, 50)
+    again = fixed_subset(load_data(config_of(data={"input_tokens": 16}), cache_dir()).train, 50)
+    assert len(set(subset.ids)) == 50
+    assert subset.ids == again.ids
+    rows = [data.train.ids.index(each) for each in subset.ids]
+    assert subset.targets == [data.train.targets[row] for row in rows]
+    for index, row in enumerate(rows):
+        for name in ("input", "output"):
+            flat, offsets = getattr(data.train, f"{name}s"), getattr(data.train, f"{name}_offsets")
+            ours, bounds = getattr(subset, f"{name}s"), getattr(subset, f"{name}_offsets")
+            expected = flat[offsets[row] : offsets[row + 1]]
+            assert ours[bounds[index] : bounds[index + 1]].tolist() == expected.tolist()
+    assert fixed_subset(data.train, 10**6) is data.train
 
 
 def test_the_commonest_name_is_scored_as_a_reference():
