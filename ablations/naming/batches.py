@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ablations.naming.data import Split
+from ablations.naming.config import Config
+from ablations.naming.data import Encoded, Split
+from ablations.naming.ragged import Ids, Offsets
 from ablations.plan import seed_for
 
 POOL_BATCHES = 4  # batches sorted by length together; 50 pad less, but learn worse: such batches are too much alike
@@ -85,7 +87,36 @@ def evaluation_order(lengths: NDArray[np.int32], batch_samples: int) -> Iterator
         yield order[start : start + batch_samples]
 
 
-def make_batch(split: Split, rows: NDArray[np.int64], pad: int, bos: int, widths: tuple[int, int] | None) -> Batch:
+def training_batch(data: Encoded, rows: NDArray[np.int64], config: Config, position: int, seed: int) -> Batch:
+    """Pads training samples, their names augmented where the study asks for it.
+
+    Args:
+        data: The data of the run.
+        rows: Indices in the training split, ``(batch,)``.
+        config: The experiment's config.
+        position: 0-based place of the batch in the training order, which tells the epoch.
+        seed: The run's seed.
+    """
+    names = None
+    if data.augmentation is not None:
+        epoch = position // math.ceil(len(data.train) / config.training.batch_samples)
+        names = data.augmentation.outputs(rows, epoch, seed)
+    return make_batch(data.train, rows, data.specials.pad, data.specials.bos, fixed_widths(config), names)
+
+
+def fixed_widths(config: Config) -> tuple[int, int] | None:
+    """Lengths to pad to where padding is ``maximum``, else None."""
+    return (config.data.input_tokens, config.data.output_tokens) if config.training.padding == "maximum" else None
+
+
+def make_batch(
+    split: Split,
+    rows: NDArray[np.int64],
+    pad: int,
+    bos: int,
+    widths: tuple[int, int] | None,
+    names: tuple[Ids, Offsets] | None = None,
+) -> Batch:
     """Pads the samples of ``rows``.
 
     Args:
@@ -94,10 +125,14 @@ def make_batch(split: Split, rows: NDArray[np.int64], pad: int, bos: int, widths
         pad: Id of the padding token.
         bos: Id of the start token.
         widths: Lengths to pad bodies and names to; None for the longest of the batch.
+        names: Ids of the rows' names, in the rows' order, in place of the split's own.
     """
     wide_input, wide_output = widths or (None, None)
     inputs, mask = _padded(split.inputs, split.input_offsets, rows, pad, wide_input)
-    labels, real = _padded(split.outputs, split.output_offsets, rows, pad, wide_output)
+    flat, offsets, own = (
+        (split.outputs, split.output_offsets, rows) if names is None else (*names, np.arange(len(rows)))
+    )
+    labels, real = _padded(flat, offsets, own, pad, wide_output)
     shifted = np.concatenate([np.full((len(rows), 1), bos), labels[:, :-1]], axis=1)
     return Batch(rows, inputs, mask.astype(np.int64), shifted, labels, real)
 

@@ -64,6 +64,16 @@ class Data:
     )
     docstrings: bool = tunable(True, "keep docstrings and comments inside the function")
     keywords: bool = tunable(True, "keep the language's keywords, and self, cls, this and super, in the body")
+    augmentation_rate: float = tunable(
+        0.0,
+        "chance that a word of a training name is replaced by a near-synonym, drawn anew in every epoch; 0 for never",
+        ge=0,
+        le=1,
+    )
+    synonyms: str | None = tunable(
+        None,
+        "CSV or JSON file of near-synonyms; null: learnt from the training split (where augmentation_rate is not 0)",
+    )
     encoding: str = tunable(
         "words",
         "identifier words of the training split, BPE trained on it, or the pretrained encoder's own tokenizer",

@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablations.naming import caching, corpora, encoding, extraction, functions, samples
+from ablations.naming import caching, corpora, encoding, extraction, functions, ragged, samples, synonyms
+from ablations.naming.augmentation import SHOWN, Augmentation
 from ablations.naming.config import Config, Data
 from ablations.naming.corpora import SPLITS, Corpus
-from ablations.naming.encoding import Codec, Ids, Offsets, Specials
+from ablations.naming.encoding import Codec, Specials
 from ablations.naming.extraction import Table
+from ablations.naming.ragged import Ids, Offsets
 from ablations.naming.samples import Samples
 
 LONGEST = 8192  # tokens kept of an input; the limit of data.input_tokens
@@ -78,6 +80,7 @@ class Encoded:
         specials: Ids of pad, bos, eos, unk and mask; bos starts the decoder.
         codec: Turns ids into words.
         facts: What the record says of the data (JSON-ready).
+        augmentation: Gives training names with words replaced; None where the study asks for none.
     """
 
     splits: Mapping[str, Split]
@@ -85,6 +88,7 @@ class Encoded:
     specials: Specials
     codec: Codec
     facts: dict[str, Any]
+    augmentation: Augmentation | None = None
 
     @property
     def train(self) -> Split:
@@ -126,10 +130,13 @@ def load_data(config: Config, cache: Path, progress: Callable[[str], None] | Non
             found = _load_request(request, cache, _quiet)
             if found is None:
                 found = _make(config, corpus, request, cache, say)
-    arrays, codec_state, facts = found
-    for warning in facts["warnings"]:
+    arrays, codec_state, facts, pairs = found
+    data = _cut(arrays, encoding.codec_from(codec_state), {**facts, **corpus.facts}, config.data)
+    if config.data.augmentation_rate:
+        data = _augmented(data, arrays, pairs, config.data)
+    for warning in data.facts["warnings"]:
         say(f"{WARNING}{warning}")
-    return _cut(arrays, encoding.codec_from(codec_state), {**facts, **corpus.facts}, config.data)
+    return data
 
 
 def _quiet(message: str) -> None:
@@ -141,7 +148,7 @@ def _log(message: str) -> None:
     _logger.log(logging.WARNING if severe else logging.INFO, message)
 
 
-_Found = tuple[caching.Arrays, dict[str, Any], dict[str, Any]]
+_Found = tuple[caching.Arrays, dict[str, Any], dict[str, Any], list[synonyms.Pair]]
 
 
 def _load_request(request: Path, cache: Path, say: caching.Say) -> _Found | None:
@@ -150,12 +157,12 @@ def _load_request(request: Path, cache: Path, say: caching.Say) -> _Found | None
         return None
     try:
         entry = json.loads(request.read_text(encoding="utf-8"))
-        key, facts = entry["encoded"], entry["facts"]
+        key, facts, pairs = entry["encoded"], entry["facts"], entry["synonyms"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         say(f"cached file {request.name} {caching.DAMAGED} ({error}): making it again")
         return None
     found = caching.load(_encoded_file(cache, key), _quiet)  # _make says what is wrong with it
-    return (found[0], found[1], facts) if found else None
+    return (found[0], found[1], facts, pairs) if found else None
 
 
 def _make(config: Config, corpus: Corpus, request: Path, cache: Path, say: caching.Say) -> _Found:
@@ -166,9 +173,26 @@ def _make(config: Config, corpus: Corpus, request: Path, cache: Path, say: cachi
     )  # fmt: skip
     arrays, codec_state = caching.cached(_encoded_file(cache, key), lambda: _encode(made, config, say), say)
     facts = {"corpus": config.data.corpus, "fingerprint": made.fingerprint, **made.facts}
+    pairs = _near_synonyms(made, cache, say) if _learns(config.data) else []
     with caching.atomic(request) as temporary:
-        temporary.write_text(json.dumps({"encoded": key, "facts": facts}), encoding="utf-8")
-    return arrays, codec_state, facts
+        temporary.write_text(json.dumps({"encoded": key, "facts": facts, "synonyms": pairs}), encoding="utf-8")
+    return arrays, codec_state, facts, pairs
+
+
+def _learns(data: Data) -> bool:
+    return data.augmentation_rate > 0 and data.synonyms is None
+
+
+def _near_synonyms(made: Samples, cache: Path, say: caching.Say) -> list[synonyms.Pair]:
+    train = made.splits["train"]
+    key = caching.digest(synonyms.VERSION, made.fingerprint, train.ids)
+
+    def learn() -> tuple[caching.Arrays, dict[str, Any]]:
+        say(f"learning near-synonyms of name words from {len(train.codes):,} training functions")
+        return {}, {"pairs": synonyms.learn(train.codes, train.targets, train.ids)}
+
+    _, learnt = caching.cached(cache / "synonyms" / f"{key}.npz", learn, say)
+    return [(str(one), str(other), float(likeness)) for one, other, likeness in learnt["pairs"]]
 
 
 def _encoded_file(cache: Path, key: str) -> Path:
@@ -203,7 +227,7 @@ def _encode(made: Samples, config: Config, say: caching.Say) -> tuple[caching.Ar
     for name, split in made.splits.items():
         inputs, input_offsets = codec.encode(split.codes)
         lengths = np.diff(input_offsets)
-        inputs, input_offsets = _head(inputs, input_offsets, LONGEST)
+        inputs, input_offsets = ragged.head(inputs, input_offsets, LONGEST)
         outputs, output_offsets = codec.encode(split.targets)
         arrays |= {
             f"{name}.inputs": inputs,
@@ -223,8 +247,9 @@ def _encode(made: Samples, config: Config, say: caching.Say) -> tuple[caching.Ar
 def _request_key(config: Config, corpus: Corpus) -> str:
     """Changes whenever the result may change; found without reading the corpus."""
     data = dataclasses.asdict(config.data)
-    for cut_on_load in ("input_tokens", "output_tokens"):
-        del data[cut_on_load]
+    for applied_on_load in ("input_tokens", "output_tokens", "augmentation_rate", "synonyms"):
+        del data[applied_on_load]
+    data["learnt_synonyms"] = synonyms.VERSION if _learns(config.data) else None
     versions = [functions.VERSION, samples.VERSION, encoding.VERSION, LONGEST]
     return caching.digest(versions, data, corpus.language, corpus.state, _encoding_options(config))
 
@@ -245,6 +270,33 @@ def _encoding_options(config: Config) -> list[object]:
             if file.suffix in {".json", ".txt", ".model"}
         ]
     return ["pretrained", name, files, library]
+
+
+# --- augmenting -------------------------------------------------------------------------------------------------
+
+
+def _augmented(data: Encoded, arrays: caching.Arrays, pairs: list[synonyms.Pair], options: Data) -> Encoded:
+    """The data with near-synonyms for training names; what they are goes to the record."""
+    if options.synonyms is None:
+        table, shown, source = synonyms.alternatives(pairs), [list(pair) for pair in pairs], "learnt"
+    else:
+        path = Path(options.synonyms).expanduser()
+        table, source = synonyms.read(path), path.name
+        shown = [[word, other] for word, others in table.items() for other in others]
+    encoded = arrays["train.outputs"], arrays["train.output_offsets"]
+    augmentation = Augmentation(
+        table, data.train.targets, encoded, data.codec, options.augmentation_rate, options.output_tokens
+    )
+    facts = {"source": source, "pairs": len(shown), "first_pairs": shown[:SHOWN], **augmentation.facts}
+    warnings = list(data.facts["warnings"])
+    if not facts["replaceable_share"]:
+        warnings.append(
+            f"data.augmentation_rate {options.augmentation_rate:g} changes nothing: no word of a training name has a "
+            f"near-synonym in the vocabulary ({'learnt' if source == 'learnt' else f'table {source}'}: {len(shown)})"
+        )
+    return dataclasses.replace(
+        data, augmentation=augmentation, facts={**data.facts, "augmentation": facts, "warnings": warnings}
+    )
 
 
 # --- cutting ----------------------------------------------------------------------------------------------------
@@ -276,12 +328,12 @@ def _cut(arrays: caching.Arrays, codec: Codec, facts: dict[str, Any], data: Data
 
 
 def _cut_split(name: str, arrays: caching.Arrays, specials: Specials, data: Data) -> Split:
-    inputs, input_offsets = _wrapped(
-        *_head(arrays[f"{name}.inputs"], arrays[f"{name}.input_offsets"], data.input_tokens - 2),
+    inputs, input_offsets = ragged.wrapped(
+        *ragged.head(arrays[f"{name}.inputs"], arrays[f"{name}.input_offsets"], data.input_tokens - 2),
         first=[specials.bos], last=specials.eos,
     )  # fmt: skip
-    outputs, output_offsets = _head(
-        *_wrapped(arrays[f"{name}.outputs"], arrays[f"{name}.output_offsets"], first=[], last=specials.eos),
+    outputs, output_offsets = ragged.head(
+        *ragged.wrapped(arrays[f"{name}.outputs"], arrays[f"{name}.output_offsets"], first=[], last=specials.eos),
         data.output_tokens,
     )
     return Split(
@@ -293,24 +345,3 @@ def _cut_split(name: str, arrays: caching.Arrays, specials: Specials, data: Data
         packed_targets=arrays[f"{name}.targets"],
         packed_ids=arrays[f"{name}.ids"],
     )
-
-
-def _head(flat: Ids, offsets: Offsets, most: int) -> tuple[Ids, Offsets]:
-    """The first ``most`` ids of each sequence."""
-    lengths = np.diff(offsets)
-    if not len(lengths) or lengths.max() <= most:
-        return flat, offsets
-    kept = np.concatenate([[0], np.cumsum(np.minimum(lengths, most))])
-    within = np.arange(len(flat)) - np.repeat(offsets[:-1], lengths)
-    return flat[within < most], kept
-
-
-def _wrapped(flat: Ids, offsets: Offsets, first: list[int], last: int) -> tuple[Ids, Offsets]:
-    """Each sequence between ``first`` and ``last``."""
-    count, extra = len(offsets) - 1, len(first) + 1
-    grown = offsets + extra * np.arange(count + 1)
-    wrapped = np.full(len(flat) + extra * count, last, dtype=np.int32)
-    if first:
-        wrapped[grown[:-1]] = first[0]
-    wrapped[np.arange(len(flat)) + np.repeat(extra * np.arange(count) + len(first), np.diff(offsets))] = flat
-    return wrapped, grown

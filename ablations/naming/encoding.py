@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablations.errors import DataError
+from ablations.naming import ragged
+from ablations.naming.ragged import Ids, Offsets
 from ablations.naming.samples import MASK
 from ablations.naming.words import LETTERS, split_run
 
@@ -22,9 +24,6 @@ VERSION = 1  # part of cache keys: raise it when the same samples would give oth
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>", "<mask>")  # ids 0 to 4 of the encodings made here
 _BATCH = 512  # texts handed to the tokenizers library at once
 _BYTES = 256
-
-Ids = NDArray[np.int32]
-Offsets = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -138,15 +137,10 @@ class _Numbering(dict[str, int]):
 
 def _spell(flat: NDArray[np.int64], counts: NDArray[np.int64], spelled: list[list[int]]) -> tuple[Ids, Offsets]:
     """Replaces each number of ``flat`` by its list of ids; ``counts`` numbers belong to each text."""
-    lengths = np.array([len(ids) for ids in spelled], dtype=np.int64)
     table = np.array([token for ids in spelled for token in ids], dtype=np.int32)
-    starts = np.cumsum(lengths) - lengths
-    widths = lengths[flat]
-    ends = np.cumsum(widths)
-    within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - widths, widths)
-    ids = table[np.repeat(starts[flat], widths) + within]
-    bounds = np.concatenate([[0], np.cumsum(counts)])
-    return ids, np.concatenate([[0], ends])[bounds].astype(np.int64)
+    lengths = np.array([len(ids) for ids in spelled], dtype=np.int64)
+    ids, bounds = ragged.taken(table, ragged.offsets_of(lengths), flat)
+    return ids, bounds[ragged.offsets_of(counts)]
 
 
 # --- tokenizers -------------------------------------------------------------------------------------------------

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ablations.naming.batches import evaluation_order, make_batch
+from ablations.naming import ragged
+from ablations.naming.batches import evaluation_order, fixed_widths, make_batch
 from ablations.naming.caching import pack
 from ablations.naming.config import Config
 from ablations.naming.cost import Cost
 from ablations.naming.data import Encoded, Split
-from ablations.naming.encoding import Ids, Offsets
 from ablations.naming.heads import NamingModel
 from ablations.naming.metrics import score
 from ablations.naming.optimisation import autocast
@@ -78,8 +77,8 @@ def fixed_subset(split: Split, samples: int) -> Split:
         return split
     rng = np.random.default_rng(seed_for("evaluation/train_samples", 0))
     rows = np.sort(rng.choice(len(split), samples, replace=False))
-    inputs, input_offsets = _gathered(split.inputs, split.input_offsets, rows)
-    outputs, output_offsets = _gathered(split.outputs, split.output_offsets, rows)
+    inputs, input_offsets = ragged.taken(split.inputs, split.input_offsets, rows)
+    outputs, output_offsets = ragged.taken(split.outputs, split.output_offsets, rows)
     return Split(
         inputs=inputs,
         input_offsets=input_offsets,
@@ -89,13 +88,3 @@ def fixed_subset(split: Split, samples: int) -> Split:
         packed_targets=pack([" ".join(split.targets[row]) for row in rows]),
         packed_ids=pack([split.ids[row] for row in rows]),
     )
-
-
-def _gathered(flat: Ids, offsets: Offsets, rows: NDArray[np.int64]) -> tuple[Ids, Offsets]:
-    pieces = [flat[offsets[row] : offsets[row + 1]] for row in rows]
-    return np.concatenate(pieces), np.cumsum([0, *map(len, pieces)]).astype(offsets.dtype)
-
-
-def fixed_widths(config: Config) -> tuple[int, int] | None:
-    """Lengths to pad to where padding is ``maximum``, else None."""
-    return (config.data.input_tokens, config.data.output_tokens) if config.training.padding == "maximum" else None

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ablations.naming.batches import Batch, make_batch, steps_of, training_order
+from ablations.naming.batches import Batch, steps_of, training_batch, training_order
 from ablations.naming.checkpoints import Best, Checkpoints
 from ablations.naming.config import Config
 from ablations.naming.cost import Cost
 from ablations.naming.data import Encoded
-from ablations.naming.evaluation import Evaluated, evaluate, fixed_subset, fixed_widths
+from ablations.naming.evaluation import Evaluated, evaluate, fixed_subset
 from ablations.naming.guard import Event, Guard, Log, RollBack, Taken, memory_named
 from ablations.naming.heads import NamingModel
 from ablations.naming.model import model_for
@@ -43,6 +43,7 @@ class Outcome:
         selected_step: Optimizer step of that checkpoint.
         resumed_at: Steps at which an earlier attempt's work was taken up, in order.
         cost: Parameters, FLOPs, steps, seconds, memory.
+        model: What the model says of itself: ``loss_unit``, and ``warm_start`` where its decoder had one.
     """
 
     scores: dict[str, float]
@@ -50,6 +51,7 @@ class Outcome:
     selected_step: int
     resumed_at: list[int]
     cost: dict[str, float]
+    model: dict[str, Any]
 
 
 def train(
@@ -168,9 +170,8 @@ class Trainer:
         position, rows = next(self._order)
         self.step, self._position = self.step + 1, position + 1
         self._do(f"step {self.step}", rows)
-        special = self._data.specials
         with self._cost.clock("training"):
-            batch = make_batch(self._data.train, rows, special.pad, special.bos, fixed_widths(self._config))
+            batch = training_batch(self._data, rows, self._config, position, self._seed)
             if self._before_step is not None:
                 self._before_step(self.step, self._model, batch)
             torch.manual_seed(seed_for("dropout", self._seed) % 2**31 + self.step)
@@ -223,7 +224,7 @@ class Trainer:
         scores = {f"validation_{name}": value for name, value in self._best.scores.items()}
         scores |= {f"test_{name}": value for name, value in test.scores.items()}
         cost = self._cost.totals(self._model, self.steps, self._device)
-        return Outcome(scores, test, self._best.step, self._resumed_at, cost)
+        return Outcome(scores, test, self._best.step, self._resumed_at, cost, self._model.facts)
 
     # -- checkpoints ------------------------------------------------------------------------------------------
 
