@@ -74,6 +74,7 @@ def run(_config: Mapping[str, Any], _run: Run, seed: int) -> dict[str, float]:
     checkpoints = checkpoints_of(device, data.facts["fingerprint"])
     outcome = train(config, data, seed, device, _run.log_scalar, events=events, checkpoints=checkpoints)
     _run.info["cost"] = outcome.cost
+    _run.info.update(outcome.model)
     _run.info["resumed_at"] = outcome.resumed_at
     _run.info["selected_step"] = outcome.selected_step
     _run.info["references"] = references(data.train.targets, data.test.targets)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny import config_of, trained
 
 from ablations.naming.batches import Batch
 from ablations.naming.config import Config, Data, Decoder, Encoder, Evaluation, Model
@@ -238,6 +239,34 @@ def test_operations_of_loss_and_prediction_agree_with_those_that_torch_counts(ki
 def test_a_set_has_its_own_output_layer_and_no_other():
     tied = Model(hidden=16, tie_embeddings=True, share_embeddings=True)
     assert parameter_count(tiny("set", model=tied)) - parameter_count(tiny(model=tied)) == (16 + 1) * 4 - 50
+
+
+# -- training -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deterministic():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("encoding", ["words", "bpe"])
+@pytest.mark.parametrize(("kind", "unit"), [("parallel", "not knowing the others"), ("set", "each there or not")])
+def test_a_direct_kind_trains_to_the_bit_and_says_what_its_loss_is(kind, unit, encoding, deterministic):
+    config = config_of(
+        decoder={"kind": kind}, training={"max_steps": 30}, data={"encoding": encoding, "vocabulary": 600}
+    )
+    (first, log), (again, again_log) = trained(config), trained(config)
+    assert log == again_log
+    assert first.test.predictions == again.test.predictions
+    assert unit in first.model["loss_unit"]
+    losses = [value for name, _, value in log if name == "validation_loss"]
+    assert losses[-1] < losses[0]
+    assert set(first.scores) == set(Config.metrics)
 
 
 # -- what does not fit together -------------------------------------------------------------------------------
