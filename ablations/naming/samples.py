@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ablations.errors import DataError
@@ -18,7 +19,7 @@ from ablations.naming.overlap import overlap
 from ablations.naming.splits import assign
 from ablations.naming.words import split_words, without_keywords
 
-VERSION = 2  # part of cache keys: raise it when the same functions and options would give other samples
+VERSION = 3  # part of cache keys: raise it when the same functions and options would give other samples
 _LISTED = 50  # names of projects or files in the record at most
 _NEAR = 0.01  # a known count of functions may be missed by so much: parsers differ in what they can read
 MASK = "\0"  # stands where a name was; no source text holds it
@@ -253,7 +254,7 @@ def _misses(
             continue
         seen, wanted = (" / ".join(f"{counts[split]:,}" for split in SPLITS) for counts in (found[what], expected))
         yield (
-            f"{data.path or data.corpus} is not the {data.corpus} of the reference study: "
+            f"{Path(data.path).name if data.path else data.corpus} is not the {data.corpus} of the reference study: "
             f"{what} in {', '.join(SPLITS)}: expected {wanted}, found {seen}"
         )
 

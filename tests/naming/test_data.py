@@ -170,9 +170,9 @@ def test_a_corpus_that_is_not_the_known_one_is_said_each_time_and_recorded(java_
         assert said == [f"warning: {warning}" for warning in facts["warnings"]]
         # the known counts are reference-study.md's
         assert facts["warnings"] == [
-            f"{java_archive} is not the java-small of the reference study: files in train, validation, test: "
+            "java-small.tar.gz is not the java-small of the reference study: files in train, validation, test: "
             "expected 8,944 / 188 / 527, found 2 / 1 / 1",
-            f"{java_archive} is not the java-small of the reference study: functions in train, validation, test: "
+            "java-small.tar.gz is not the java-small of the reference study: functions in train, validation, test: "
             "expected 80,598 / 2,337 / 5,161, found 6 / 2 / 1",
         ]
     assert facts["known"]["found"]["files"] == facts["files"]
