@@ -71,7 +71,8 @@ class DivergenceDetector:
     A finished curve is asked once, and any rise counts (method.md §9). A running training is asked after every step,
     where a loss that stands still would cross that line by noise alone (simulated: in 99 % of runs of 1,000 steps).
     Here the logarithm must rise by more than log 1.2, the least of a spike, and by more than 3 robust standard
-    deviations of the first 20 losses (7 standard errors of a difference of two such medians).
+    deviations of the first 20 losses (7 standard errors of a difference of two such medians). A training that explodes
+    within the first 20 steps is known by the very first loss, which no update has touched: twice that is too high.
     """
 
     def __init__(self) -> None:
@@ -89,7 +90,7 @@ class DivergenceDetector:
             return Reading(math.nan, math.inf, False)
         began = _median(self._first)
         spread = 1.4826 * _median(abs(each - began) for each in self._first)
-        limit = began + max(3 * spread, LEAST_RISE)
+        limit = min(began + max(3 * spread, LEAST_RISE), self._first[0] + math.log(2))
         return Reading(began, limit, _median(self._last) > limit)
 
     def state(self) -> dict[str, Any]:

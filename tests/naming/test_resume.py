@@ -202,9 +202,12 @@ def test_a_log_of_an_attempt_from_scratch_begins_anew(folder):
 EXPERIMENT = "ablations.naming.experiment:ex"
 
 
-def prepared(store, seed=0):
-    config = dataclasses.replace(CONFIG, training=dataclasses.replace(CONFIG.training, max_steps=600))
-    config = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, every_steps=50))
+def prepared(store, seed=0, training=()):
+    config = config_of(
+        decoder={"dropout": 0.1},
+        training={"max_steps": 600, **dict(training)},
+        evaluation={"every_steps": 50, "train_samples": 30},
+    )
     flat = flatten(dataclasses.asdict(config))
     hashed = config_hash(EXPERIMENT, flat)
     variant = Variant(name="baseline", ablation=None, group="", changes={}, config=flat, config_hash=hashed, label="")
@@ -241,7 +244,9 @@ def test_a_killed_run_is_started_again_and_ends_with_the_scores_of_an_unbroken_o
 
     prepared(store)
     with started(folder) as process:
-        assert process.wait(120) == 0
+        said = process.stdout.read().decode()
+        assert process.wait(120) == 0, said
+    assert "left aside" not in said
     first, again = (json.loads((each / "record.json").read_text()) for each in (unbroken, folder))
     assert first["info"]["resumed_at"] == []
     [step] = again["info"]["resumed_at"]
@@ -250,4 +255,19 @@ def test_a_killed_run_is_started_again_and_ends_with_the_scores_of_an_unbroken_o
     assert again["attempt"] == 2
     assert curves(folder) == curves(unbroken)  # each step once, and no step missing
     assert (folder / "test_examples.jsonl.gz").read_bytes() == (unbroken / "test_examples.jsonl.gz").read_bytes()
+    assert not (folder / "checkpoint").exists()
+
+
+@pytest.mark.slow
+def test_a_diverged_run_keeps_its_events_and_no_checkpoint(tmp_path):
+    folder = prepared(Store(tmp_path), training={"learning_rate": 9.0, "gradient_clip": None, "on_failure": "stop"})
+    with started(folder) as process:
+        assert process.wait(120) == 1, process.stdout.read().decode()
+    record = json.loads((folder / "record.json").read_text())
+    assert (record["status"], record["scores"]) == ("diverged", {})
+    [event] = record["info"]["events"]
+    assert event["action"] == "stopped"
+    assert event["kind"] in ("spike", "divergence", "non_finite")
+    assert f"step {event['step']}: loss" in record["error"]["message"]
+    assert (event["kind"], event["step"]) in [(name, step) for name, step, _ in curves(folder)]
     assert not (folder / "checkpoint").exists()
