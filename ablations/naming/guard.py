@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from ablations.errors import Diverged, OutOfMemory
 from ablations.naming.config import Config, Training
-from ablations.spikes import JOINED_GAP, DivergenceDetector, Reading, SpikeDetector
+from ablations.spikes import JOINED_GAP, WINDOW, DivergenceDetector, Reading, SpikeDetector
 
 Log = Callable[[str, float, int], None]  # metric, value, step
 IdsOf = Callable[[NDArray[np.int64]], list[str]]
 Event = dict[str, Any]  # JSON-ready
+NAMED_EVENTS = 100  # of a run that fails all the time, later events do without the ids of their samples
 SAID = {
     "spike": "the most that the 20 steps before it allow",
     "divergence": "to which the median of the last 20 losses must not rise",
@@ -63,8 +64,8 @@ class RollBack(Exception):
 class Guard:
     """Judges every step and does what ``training.on_failure`` asks for.
 
-    Steps that are too high and at most 3 apart are one event, as in a finished curve. An event is a dict: ``kind``
-    (spike, divergence, non_finite, out_of_memory), ``step`` and ``last_step``, ``loss`` (of ``step``; None if it is not
+    Steps that are too high and at most 3 apart (divergence: 20) are one event. An event is a dict: ``kind`` (spike,
+    divergence, non_finite, out_of_memory), ``step`` and ``last_step``, ``loss`` (of ``step``; None if it is not
     finite), ``highest``, ``threshold``, ``gradient_norm``, ``learning_rate``, ``samples`` (ids of the batch of
     ``step``), ``recovered``, ``action`` (recorded, stopped, rolled back), after a rollback also ``returned_to`` (step),
     ``skipped_batches`` (places in the training order) and ``skipped_samples``.
@@ -112,7 +113,7 @@ class Guard:
             self._new("non_finite", taken, None, stops=True)
             return
         self._follow("spike", taken, self._spikes.add(taken.loss), JOINED_GAP)
-        self._follow("divergence", taken, self._divergence.add(taken.loss), 0)
+        self._follow("divergence", taken, self._divergence.add(taken.loss), WINDOW)
 
     def _follow(self, kind: str, taken: Taken, reading: Reading, gap: int) -> None:
         """Opens, extends or closes the event that a reading belongs to."""
@@ -155,7 +156,7 @@ class Guard:
             "threshold": threshold,
             "gradient_norm": _finite(taken.norm),
             "learning_rate": _finite(taken.rate),
-            "samples": self._ids_of(taken.rows),
+            "samples": self._ids_of(taken.rows) if len(self.events) < NAMED_EVENTS else [],
             "recovered": False,
             "action": "recorded",
         }
