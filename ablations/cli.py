@@ -144,8 +144,10 @@ def compare(
 def _load(study: Path, results: Path, profile: str | None) -> tuple[Study, Store]:
     from ablations.store import Store
     from ablations.study import load_study
+    from ablations.trials import settled
 
-    return load_study(study, profile), Store(results)
+    store = Store(results)
+    return settled(load_study(study, profile), store), store
 
 
 def _out() -> Console:

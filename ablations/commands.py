@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +19,8 @@ from ablations.executors.base import Executor
 from ablations.launch import Ended, Remaining, launch
 from ablations.plan import RunKey, Variant, expand, forecast, run_keys
 from ablations.store import Store
-from ablations.study import Study
+from ablations.study import Ablation, Study
+from ablations.trials import best, search_of, settled, trials_of
 
 EXECUTORS = ("local", "inprocess")
 
@@ -47,9 +48,33 @@ def run_study(
     Returns:
         Whether every planned run (of ``only``) has completed.
     """
+    chosen = _chosen({variant.name: variant for variant in expand(study)}, only)
+    open_searches = [
+        each for each in study.ablations if each.search and each.levels[0].waits_for and each.levels[0].name in chosen
+    ]
+    completed = _run_planned(study, store, out, chosen, workers, executor, retry)
+    for ablation in open_searches:  # after the arms that need none: their results are there first
+        _search(study, ablation, store, out, workers, executor, retry)
+    return (
+        _run_planned(settled(study, store), store, out, chosen, workers, executor, retry)
+        if open_searches
+        else completed
+    )
+
+
+def _run_planned(
+    study: Study,
+    store: Store,
+    out: Console,
+    chosen: Collection[str],
+    workers: int | None,
+    executor: str,
+    retry: bool,
+) -> bool:
+    """Runs what is not done of the variants that are known; returns whether all planned runs have completed."""
     variants = {variant.name: variant for variant in expand(study)}
-    keys = [key for key in run_keys(study) if key.variant in _chosen(variants, only)]
-    todo = store.pending(keys, retry=retry)
+    keys = [key for key in run_keys(study) if key.variant in chosen]
+    todo = store.pending([key for key in keys if not variants[key.variant].waits_for], retry=retry)
     workers = workers or machine.gpus() or machine.cores()
     workers = max(1, min(workers, len(todo)))
     _say_intent(study, store, variants, keys, todo, workers, out)
@@ -65,6 +90,52 @@ def run_study(
         out.print()
         _say_failures(ends, out)
     return _say_outcome(study, store, keys, out)
+
+
+def _search(
+    study: Study, ablation: Ablation, store: Store, out: Console, workers: int | None, executor: str, retry: bool
+) -> None:
+    """Makes the trials of a search and says what it found."""
+    from ablations.search import Round, make_trials
+
+    search = search_of(ablation)
+    workers = max(1, min(workers or machine.gpus() or machine.cores(), search.round_size))
+    threads = max(1, machine.cores() // workers)
+    made = len(trials_of(study, ablation, store))
+    out.print(
+        Text(f"{ablation.name}: search by {search.objective}, {search.sampler}, seed {search.seed}", style="bold")
+    )
+    out.print(Text(search.label))
+    out.print(f"{made} of {search.trials} trials have ended; {workers} at a time.")
+
+    with _executor(executor, study.experiment, workers, threads) as started:
+
+        def run(trials: Round) -> None:
+            variants = list(trials.variants.values())
+            _prepare(study, variants, out)
+            expected = forecast(variants, [search.seed], store.history(), workers, flops=study.schema.flops)
+            with watcher(out, search.objective) as watching:
+                launch(
+                    store,
+                    trials.watched(started),
+                    trials.keys,
+                    trials.variants,
+                    study.experiment,
+                    Remaining(expected.seconds, workers),
+                    watching,
+                    search.objective,
+                    threads=threads,
+                    retry=retry,
+                )
+
+        trials = make_trials(study, ablation, store, run, retry=retry)
+    states = Counter(trial.state for trial in trials)
+    out.print()
+    out.print(", ".join(f"{count} {state}" for state, count in states.items()))
+    found = best(trials, search)
+    level = settled(study, store).ablations[study.ablations.index(ablation)].levels[0]
+    out.print(Text(f"{ablation.name}: {level.label}" if found else f"{ablation.name}: {level.waits_for}"))
+    out.print()
 
 
 def _chosen(variants: Mapping[str, Variant], only: Sequence[str] | None) -> set[str]:
@@ -154,6 +225,8 @@ def _say_outcome(study: Study, store: Store, keys: Sequence[RunKey], out: Consol
         out.print("Failed and diverged runs are not repeated by themselves; ablations run --retry repeats them.")
     if statuses["interrupted"] or statuses["missing"]:
         out.print("ablations run goes on with what is missing.")
+    for waits_for in sorted({f"{v.name}: {v.waits_for}." for v in expand(study) if v.waits_for}):
+        out.print(Text(waits_for))
     return False
 
 
@@ -188,7 +261,10 @@ def show_plan(study: Study, store: Store, out: Console) -> None:
     """Prints every variant: what differs from the baseline, what is done, what would run, how long it would take."""
     variants, keys = expand(study), run_keys(study)
     todo = store.pending(keys)
-    workers = max(1, min(machine.gpus() or machine.cores(), len(todo) or 1))
+    trials = {
+        each.name: each.search.trials - len(trials_of(study, each, store)) for each in study.ablations if each.search
+    }
+    workers = max(1, min(machine.gpus() or machine.cores(), len(todo) + sum(trials.values()) or 1))
     waiting = {key.run_id for key in todo}
     expected = forecast(
         variants,
@@ -212,14 +288,22 @@ def show_plan(study: Study, store: Store, out: Console) -> None:
         out.print(Text(f"Note: {note}"))
     seeds = ", ".join(map(str, study.seeds))
     out.print(f"{len(variants)} variants x {len(study.seeds)} seeds ({seeds}) = {len(keys)} runs, {len(todo)} to run.")
+    for name, count in trials.items():
+        if count:
+            out.print(f"{name}: {count} trials of its search come first.")
     if todo:
-        total = duration(expected.total) if expected.total is not None else "an unknown time"
+        seconds = expected.total
+        for name, count in trials.items():
+            one = expected.seconds[name]
+            seconds = seconds + count * one / workers if seconds is not None and one is not None else None
+        total = duration(seconds) if seconds is not None else "an unknown time"
         out.print(f"About {total} with {workers} at a time ({expected.source}).")
 
 
 def show_status(study: Study, store: Store, out: Console, as_json: bool) -> None:
     """Prints how every planned run stands, and why what failed did."""
-    rows = [_standing(store, key) for key in run_keys(study)]
+    waits = {variant.name: variant.waits_for for variant in expand(study)}
+    rows = [_standing(store, key, waits[key.variant]) for key in run_keys(study)]
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -240,9 +324,9 @@ def show_status(study: Study, store: Store, out: Console, as_json: bool) -> None
     out.print(_counted(Counter(row["status"] for row in rows)))
 
 
-def _standing(store: Store, key: RunKey) -> dict[str, Any]:
+def _standing(store: Store, key: RunKey, waits_for: str) -> dict[str, Any]:
     status = store.status(key.run_id)
-    cause, progress = None, None
+    cause, progress = waits_for or None, None
     if (store.run_dir(key.run_id) / "record.json").exists():
         error = store.read_record(key.run_id)["error"]
         cause = f"{error['type']}: {error['message']}" if error else None

@@ -16,6 +16,7 @@ from ablations.launch import Active, Ended, Snapshot
 
 SYMBOLS = {
     "completed": ("✓", "green"),
+    "pruned": ("✂", "dim"),
     "running": ("▸", "cyan"),
     "missing": ("·", "dim"),
     "interrupted": ("↺", "yellow"),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablations.errors import one_of
 from ablations.schema import Schema, described
 from ablations.yamlfile import KeyPath
+
+if TYPE_CHECKING:
+    from ablations.space import Search
 
 Say = Callable[[KeyPath, str], None]
 
@@ -37,6 +40,7 @@ class Draft:
         parts: The combined variants' names and settings.
         own: What is set on top of them.
         sound: Whether nothing of it had to be left out.
+        search: What chooses the rest of its settings, or None.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Draft:
     parts: tuple[tuple[str, Settings], ...] = ()
     own: Settings = field(default_factory=dict)
     sound: bool = True
+    search: Search | None = None
 
     @property
     def settings(self) -> Settings:

@@ -196,7 +196,7 @@ def _snapshot(store: Store, launched: Sequence[_Launched], start: float, remaini
 def _outcome(store: Store, run: _Launched, metric: str, now: float) -> Ended:
     seconds = now - (run.since if run.since is not None else now)
     status = store.status(run.key.run_id)
-    if status not in ("completed", "diverged", "failed"):
+    if status not in ("completed", "pruned", "diverged", "failed"):
         cause = run.job.ending()
         if (store.run_dir(run.key.run_id) / "record.json").exists():
             cause = store.read_record(run.key.run_id)["error"]["message"]

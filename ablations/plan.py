@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ablations.study import Study
+    from ablations.study import Ablation, Level, Study
 
 ASSUMED_FLOPS_PER_S = 5e10
 """Rate of one CPU worker where nothing was measured: a small transformer in fp32 on one core of a 2020s server."""
@@ -30,6 +30,8 @@ class Variant:
         config: All parameters, flat.
         config_hash: See :func:`config_hash`.
         label: The changes in words, e.g. ``decoder.layers 4 → 32``.
+        waits_for: What has to be done before it is known, in words; empty where it is. Until then ``config`` is what
+            its search starts from, and no run can have its ``config_hash``.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Variant:
     config: Mapping[str, Any]
     config_hash: str
     label: str
+    waits_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,19 +77,33 @@ class Forecast:
 
 def expand(study: Study) -> list[Variant]:
     """All variants of a study, the baseline first, in the order of the file."""
-    baseline = dict(study.baseline)
+    unchanged = Variant(
+        "baseline",
+        None,
+        "",
+        MappingProxyType({}),
+        study.baseline,
+        config_hash(study.experiment, study.baseline),
+        "no change",
+    )
+    return [unchanged, *(_variant(study, each, level) for each in study.ablations for level in each.levels)]
 
-    def variant(name: str, ablation: str | None, group: str, changes: Mapping[str, Any], label: str) -> Variant:
-        config = {**baseline, **changes}
-        return Variant(
-            name, ablation, group, changes, MappingProxyType(config), config_hash(study.experiment, config), label
-        )
 
-    variants = [variant("baseline", None, "", MappingProxyType({}), "no change")]
-    for ablation in study.ablations:
-        for level in ablation.levels:
-            variants.append(variant(level.name, ablation.name, ablation.group, level.changes, level.label))
-    return variants
+def _variant(study: Study, ablation: Ablation, level: Level) -> Variant:
+    config = {**study.baseline, **level.changes}
+    identity = config_hash(study.experiment, config)
+    if ablation.search and level.waits_for:
+        identity = ablation.search.identity(study.experiment, config)
+    return Variant(
+        name=level.name,
+        ablation=ablation.name,
+        group=ablation.group,
+        changes=level.changes,
+        config=MappingProxyType(config),
+        config_hash=identity,
+        label=level.label,
+        waits_for=level.waits_for,
+    )
 
 
 def run_keys(study: Study) -> list[RunKey]:

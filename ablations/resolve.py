@@ -11,6 +11,7 @@ from ablations.drafts import Draft, Say, Setting, Settings, checked, name_text, 
 from ablations.errors import one_of
 from ablations.parts import one_by_one, parts_of, without_each
 from ablations.schema import Schema, described
+from ablations.space import read_search
 from ablations.study_file import CHANGES, AblationFile, Change, StudyFile
 from ablations.yamlfile import KeyPath, plain_value
 
@@ -18,7 +19,7 @@ MAX_VARIANTS = 2000
 MAX_CHAIN = 50
 STARTS = ("extends", "combine", "leave_one_out", "path")
 DERIVED = ("leave_one_out", "path")
-SPREADS = ("sweep", "grid")
+SPREADS = ("sweep", "grid", "search")
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Resolver:
 
     def _work_out(self, ablation: Declared) -> list[Draft]:
         if not self._fits_together(ablation):
-            for key in ("set", *SPREADS):  # what is wrong inside is said all the same
+            for key in ("set", "sweep", "grid"):  # what is wrong inside is said all the same
                 if ablation.change.get(key):
                     self._settings(ablation, key, levels=key != "set")
             return []
@@ -263,6 +264,8 @@ class Resolver:
         key = next((key for key in SPREADS if key in ablation.change), None)
         if key is None:
             return [start]
+        if key == "search":
+            return self._search(ablation, start)
         axes = self._axes(ablation, key)
         self.axes[ablation.name] = {axis[0].key: [setting.value for setting in axis] for axis in axes if axis}
         drafts = []
@@ -271,6 +274,15 @@ class Resolver:
             own = {**start.own, **{setting.key: setting for setting in cell}}
             drafts.append(Draft(name, cell[-1].path, start.parts, own, start.sound))
         return drafts
+
+    def _search(self, ablation: Declared, start: Draft) -> list[Draft]:
+        """The one variant whose further settings a search chooses."""
+        file, path = ablation.change["search"], ablation.paths["search"]
+        given = settings_of(file.space, (*path, "space"), self.schema, self.say, levels=True)
+        search = read_search(file, given, path, self.schema, self.say)
+        if search is None:
+            return []
+        return [Draft(ablation.name, path, start.parts, start.own, start.sound, search)]
 
     def _axes(self, ablation: Declared, key: str) -> list[list[Setting]]:
         """The checked levels of each swept parameter; empty lists where there is nothing to spread."""
@@ -315,14 +327,26 @@ class Resolver:
         if self.ablations[owner] is None:
             self.say(path, f"{owner} is skipped in profile {self.profile}: skip or change this one there, too")
             return None
+        if not self._may_enter(owner, path):
+            return None
+        found = self._among(self.drafts(owner), name, path)
+        if found and found.search:
+            self.say(
+                path, f"expected a variant that is known, found {owner}, which a search chooses: set what it found"
+            )
+            return None
+        return found
+
+    def _may_enter(self, owner: str, path: KeyPath) -> bool:
+        """Whether an ablation can be worked out from here: no circle, no endless chain."""
         if owner in self.stack:
             cycle = " → ".join([*self.stack[self.stack.index(owner) :], owner])
             self.say(path, f"expected an ablation that does not build on this one, found the circle {cycle}")
-            return None
+            return False
         if len(self.stack) >= MAX_CHAIN:
             self.say(path, f"expected at most {MAX_CHAIN} ablations that build on each other, found more")
-            return None
-        return self._among(self.drafts(owner), name, path)
+            return False
+        return True
 
     def _among(self, drafts: tuple[Draft, ...], name: str, path: KeyPath) -> Draft | None:
         level = name.partition("=")[2]

@@ -33,7 +33,7 @@ from typing import IO, Any
 
 from ablations.errors import Diverged
 from ablations.schema import flatten, nest
-from ablations.store import ENDED, FORMAT, ClaimHeld, claimed, read_json, read_metrics, renew, write_atomic
+from ablations.store import FORMAT, ClaimHeld, claimed, read_json, read_metrics, renew, write_atomic
 
 RECORDED_PACKAGES = (
     "ablations", "datasets", "numpy", "sacred", "tokenizers", "torch", "transformers", "tree-sitter",
@@ -43,7 +43,7 @@ PROGRESS_EVERY_S = 1.0
 RENEW_EVERY_S = 30.0
 # Sacred 0.8.7 warns of its own dependency at each import; nobody who reads it can act on it.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
-EXIT_CODES = {"completed": 0, "failed": 1, "diverged": 1, "interrupted": 130}
+EXIT_CODES = {"completed": 0, "pruned": 0, "failed": 1, "diverged": 1, "interrupted": 130}
 
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -101,7 +101,7 @@ def run(run_dir: Path) -> str:
         record |= {"format": FORMAT, "attempt": job["attempt"], "sacred": f"sacred/{_sacred_id(job)}", **outcome}
         record |= {"environment": environment(job["settings"]), "code": code}
         write_atomic(run_dir / "record.json", json.dumps(_finite(record), indent=1))
-        if record["status"] in ENDED:
+        if record["status"] != "interrupted":
             shutil.rmtree(run_dir / "checkpoint", ignore_errors=True)
     return str(record["status"])
 
@@ -118,7 +118,8 @@ def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     except Diverged as cause:
         status, error = "diverged", _described(cause)
     except KeyboardInterrupt as cause:
-        status, error = "interrupted", _described(cause)
+        pruned = _pruned(run_dir, job)
+        status, error = ("pruned", None) if pruned else ("interrupted", _described(cause))
     except BaseException as cause:
         status, error = "failed", _described(cause)
         traceback.print_exc()
@@ -128,6 +129,12 @@ def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     info["cost"] = {"peak_memory_mb": memory_mb, **info.get("cost", {})}
     ended = {"started": started, "ended": _now(), "seconds": log.earlier_s + time.monotonic() - clock}
     return {"status": status, "error": error, "scores": scores, "info": info, **ended}
+
+
+def _pruned(run_dir: Path, job: Mapping[str, Any]) -> bool:
+    """Whether this attempt was stopped because it did not promise much, which whoever stops it says beforehand."""
+    found = read_json(run_dir / "prune.json")
+    return found is not None and found["attempt"] == job["attempt"]
 
 
 def _sacred_run(run_dir: Path, job: Mapping[str, Any], log: MetricsLog) -> Any:

@@ -95,14 +95,17 @@ class Store:
     # -- before and during a run ------------------------------------------------------------------------------
 
     def pending(self, keys: Iterable[RunKey], *, retry: bool = False) -> list[RunKey]:
-        """The keys that have no outcome yet and that nobody is running.
+        """The keys that have no outcome yet and that nobody is running; of several for one run the first.
 
         Args:
             keys: Planned runs.
             retry: Whether failed and diverged runs count as having none.
         """
         settled = ("completed", "running") if retry else (*ENDED, "running")
-        return [key for key in keys if self.status(key.run_id) not in settled]
+        distinct: dict[str, RunKey] = {}
+        for key in keys:
+            distinct.setdefault(key.run_id, key)
+        return [key for key in distinct.values() if self.status(key.run_id) not in settled]
 
     def prepare(self, key: RunKey, variant: Variant, experiment: str, **settings: Any) -> Path:
         """Writes what a worker needs to know into the run's folder, and returns the folder.
@@ -134,7 +137,10 @@ class Store:
         return folder
 
     def status(self, run_id: str) -> str:
-        """One of completed, diverged, failed, interrupted, running, missing."""
+        """One of completed, diverged, failed, pruned, interrupted, running, missing.
+
+        ``pruned`` is a search's trial that was stopped because it did not promise much.
+        """
         folder = self.run_dir(run_id)
         record = read_json(folder / "record.json")
         if record is not None:
@@ -186,10 +192,12 @@ class Store:
         import pandas as pd
 
         rows = []
+        waits = {variant.name: variant.waits_for or None for variant in expand(study)}
         for key in run_keys(study):
             record = self._record_or_none(key.run_id)
             row: dict[str, Any] = dict.fromkeys(RUN_COLUMNS)
             row |= {"variant": key.variant, "seed": key.seed, "run_id": key.run_id, "config_hash": key.config_hash}
+            row["error"] = waits[key.variant]
             rows.append(row | (_flat_record(record) if record else {"status": self.status(key.run_id)}))
         return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
 

@@ -12,6 +12,7 @@ from ablations import machine
 from ablations.errors import Problem, StudyError, one_of
 from ablations.resolve import DERIVED, SPREADS, STARTS
 from ablations.schema import Schema, load_schema
+from ablations.space import Search
 from ablations.study_file import NAME, NAME_RULE, REFERENCE_EXPERIMENT, Parsed, StudyFile, parse
 from ablations.view import Level, Step, View
 from ablations.yamlfile import MAX_BYTES, Document, KeyPath, read_yaml
@@ -29,8 +30,8 @@ class Ablation:
         question: The question it answers; may be empty.
         expect: What was expected before the runs: ``better``, ``worse``, ``same``, or None.
         family: Ablations of a family are corrected together.
-        kind: ``set``, ``sweep``, ``grid``, ``extends``, ``combine``, ``leave_one_out`` or ``path``; of a sweep or grid
-            on top of another start, ``sweep`` or ``grid``.
+        kind: ``set``, ``sweep``, ``grid``, ``search``, ``extends``, ``combine``, ``leave_one_out`` or ``path``; of a
+            sweep, grid or search on top of another start, ``sweep``, ``grid`` or ``search``.
         levels: The variants that are its own, in order. A path or leave_one_out has none for a config that another
             variant has: that one's runs serve.
         parts: Of a combination that is nothing but its parts: the names of the combined variants. Of leave_one_out
@@ -40,6 +41,7 @@ class Ablation:
         axes: The swept parameters with their levels, the baseline's own among them where the file has it.
         steps: Of a path: the baseline, then each variant up to the whole, in order, whoever they belong to. Of
             leave_one_out: the variants that lack one part, in the order of the parts. Else empty.
+        search: What chooses its one variant, or None.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Ablation:
     start: str | None = None
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    search: Search | None = None
 
 
 @dataclass(frozen=True)
@@ -286,4 +289,5 @@ def _ablation(name: str, view: View) -> Ablation:
         start=next((change[key] for key in STARTS if key in change and key != "combine"), None),
         axes=MappingProxyType({key: tuple(values) for key, values in view.axes.get(name, {}).items()}),
         steps=steps,
+        search=drafts[0].search,
     )

@@ -93,6 +93,32 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
+class SearchFile(_Part):
+    """A search for values; what it finds best becomes the ablation's variant."""
+
+    space: Settings = Field(
+        {},
+        description="Parameters, each with {low, high}, further log: true or step, or with {choices: [...]}, "
+        "e.g. {training.learning_rate: {low: 1.0e-5, high: 1.0e-3, log: true}}.",
+    )
+    trials: int = Field(30, ge=1, le=10_000, description="Runs that the search may make.")
+    sampler: Literal["tpe", "random", "cmaes"] = Field("tpe", description="How Optuna proposes values.")
+    pruner: Literal["none", "median", "hyperband"] = Field(
+        "none", description="How Optuna stops trials that do not promise much; they count as trials."
+    )
+    objective: str | None = Field(
+        None,
+        description="The metric that is searched by, never one of the test split; by default the primary metric's "
+        "counterpart on the validation split.",
+    )
+    seed: int = Field(
+        1000, ge=0, le=MAX_SEED, description="Seed of the sampler and of every trial; none of the study's seeds."
+    )
+    at_once: int = Field(
+        4, ge=1, le=1000, description="Trials proposed together, from the results of those before: a round."
+    )
+
+
 class Change(_Part):
     """What an ablation does to the baseline."""
 
@@ -104,6 +130,9 @@ class Change(_Part):
     )
     grid: Annotated[Settings | None, FilledIn] = Field(
         None, description="Several parameters, each with a list of levels; each combination of levels is a variant."
+    )
+    search: Annotated[SearchFile | None, FilledIn] = Field(
+        None, description="Ranges or choices of parameters; the best values found make one variant."
     )
     combine: Annotated[list[str] | None, FilledIn] = Field(
         None, description="Ablations or variants whose changes are made together, e.g. [constant-lr, layers=8]."
@@ -297,9 +326,12 @@ def _message(error: Mapping[str, Any], path: KeyPath, sections: tuple[str, ...])
 
 def _unknown_key(path: KeyPath, sections: tuple[str, ...]) -> str:
     name, where = str(path[-1]), path[:-1]
-    if where[:1] == ("ablations",) or (where[:1] == ("profiles",) and "ablations" in where):
-        model: type[BaseModel] = AblationFile if where[0] == "ablations" else Change
-        home = "set, sweep or grid"
+    if where[-1:] == ("search",):
+        model: type[BaseModel] = SearchFile
+        home = "space"
+    elif where[:1] == ("ablations",) or (where[:1] == ("profiles",) and "ablations" in where):
+        model = AblationFile if where[0] == "ablations" else Change
+        home = "set, sweep, grid or search.space"
     else:
         model = ProfileFile if where else StudyFile
         home = "baseline"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ablations.resolve import DERIVED, SPREADS, STARTS
@@ -42,8 +43,13 @@ def study_schema(experiment: str = REFERENCE_EXPERIMENT) -> Json:
     for owner in (shape, parts["ProfileFile"]):
         owner["properties"]["baseline"] |= {"$ref": "#/$defs/values"}
     _tidy(shape)
-    parts["values"] = _section(schema, "", levels=False)
-    parts["levels"] = _section(schema, "", levels=True)
+    parts["values"] = _section(schema, "", lambda value: value)
+    parts["levels"] = _section(
+        schema, "", lambda value: {"type": "array", "minItems": 1, "uniqueItems": True, "items": value}
+    )
+    parts["ranges"] = _section(schema, "", _range)
+    parts["SearchFile"]["properties"]["space"] |= {"$ref": "#/$defs/ranges", "minProperties": 1}
+    parts["SearchFile"]["required"] = ["space"]
     parts |= {key: _value(tunable) for key, tunable in schema.tunables.items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -75,19 +81,30 @@ def _fill_change(change: Json) -> None:
     change["not"] = {"anyOf": [{"required": list(pair)} for pair in rivals]}
 
 
-def _section(schema: Schema, prefix: str, levels: bool) -> Json:
-    """An object with the parameters below a prefix, both dotted and nested."""
+def _section(schema: Schema, prefix: str, form: Callable[[Json], Json]) -> Json:
+    """An object with the parameters below a prefix, both dotted and nested, each in a form of its value."""
     properties: Json = {}
     for section in schema.sections:
         if section.startswith(prefix):
-            properties[section.removeprefix(prefix)] = _section(schema, f"{section}.", levels)
+            properties[section.removeprefix(prefix)] = _section(schema, f"{section}.", form)
     for key in schema.tunables:
         if key.startswith(prefix):
-            value = {"$ref": f"#/$defs/{key}"}
-            properties[key.removeprefix(prefix)] = (
-                {"type": "array", "minItems": 1, "uniqueItems": True, "items": value} if levels else value
-            )
+            properties[key.removeprefix(prefix)] = form({"$ref": f"#/$defs/{key}"})
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _range(value: Json) -> Json:
+    """What a search may choose a value from."""
+    step = {"type": "number", "exclusiveMinimum": 0}
+    ends = {"low": value, "high": value, "log": {"type": "boolean"}, "step": step}
+    choices = {"type": "array", "minItems": 2, "uniqueItems": True, "items": value}
+    return {
+        "type": "object",
+        "anyOf": [
+            {"properties": ends, "required": ["low", "high"], "additionalProperties": False},
+            {"properties": {"choices": choices}, "required": ["choices"], "additionalProperties": False},
+        ],
+    }
 
 
 def _value(tunable: Tunable) -> Json:

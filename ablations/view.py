@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from ablations.drafts import Draft, Settings, settings_of, value_text
+from ablations.errors import one_of
 from ablations.resolve import DERIVED, Resolver, declared
 from ablations.schema import Schema
+from ablations.space import Search
 from ablations.study_file import Parsed, StudyFile
 from ablations.yamlfile import Document, KeyPath
 
@@ -23,11 +25,14 @@ class Level:
         name: The variant's name: the ablation's, or e.g. ``layers=32``.
         changes: Dotted key to value, where it differs from the baseline.
         label: The changes in words, e.g. ``decoder.layers 4 → 32``.
+        waits_for: What has to be done before the variant is known, in words; empty where it is. Until then its changes
+            are those that its search starts from.
     """
 
     name: str
     changes: Mapping[str, Any]
     label: str
+    waits_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,18 @@ class View:
         self.found: dict[tuple[KeyPath, str], None] = {}
         self.left_out = parsed.left_out
         file = parsed.file
+        self.metric = file.metric
         part = file.profiles[profile] if profile else None
         self.seeds: tuple[int, ...] = (part.seeds if part else None) or file.seeds
         self.baseline = self._baseline(file)
         self.config = {**schema.defaults(), **{key: each.value for key, each in self.baseline.items() if each.valid}}
         self.declared = declared(file, profile, parsed.left_out, self.say)
         resolver = Resolver(self.declared, schema, self.say, parsed.left_out, profile, self.config)
-        self.drafts = {name: resolver.drafts(name) for name, each in self.declared.items() if each}
+        self.drafts = {
+            name: tuple(map(self._with_objective, resolver.drafts(name)))
+            for name, each in self.declared.items()
+            if each
+        }
         self.axes = resolver.axes
         self.pieces = resolver.pieces
         self.same: dict[str, str] = {}
@@ -141,9 +151,37 @@ class View:
                 self._check_name(draft, names)
                 if draft.name not in self.same:
                     self._check_fit(draft, against_baseline)
+                if draft.search:
+                    self._check_search(draft, draft.search)
             if drafts and not kept[ablation] and not self._rank(ablation):
                 self.say(drafts[0].path, f"{ablation} changes nothing: its only variant is the baseline")
         return kept
+
+    def _check_search(self, draft: Draft, search: Search) -> None:
+        here: KeyPath = (*draft.path, "objective")
+        metrics = self.schema.metrics
+        if not search.objective:
+            self.say(draft.path, f"expected objective, the metric to search by: {self.metric} has no validation twin")
+        elif metrics and search.objective not in metrics:
+            self.say(here, one_of("metric", search.objective, [name for name in metrics if name != self.metric]))
+        elif search.objective == self.metric or search.objective.startswith("test"):
+            reason = "what is chosen by a score cannot be compared by it"
+            self.say(here, f"expected a metric of the validation split, found {search.objective}: {reason}")
+        if search.seed in self.seeds:
+            reason = "what the search finds is compared on fresh ones"
+            self.say((*draft.path, "seed"), f"expected none of the study's seeds, found {search.seed}: {reason}")
+
+    def _with_objective(self, draft: Draft) -> Draft:
+        """Fills in the objective of a draft's search: the primary metric's twin on the validation split."""
+        search = draft.search
+        if search is None:
+            return draft
+        twin = f"validation_{self.metric.removeprefix('test_')}" if self.metric.startswith("test_") else ""
+        objective = search.objective or (twin if twin in self.schema.metrics else "")
+        direction = self.schema.metrics.get(objective, "max")
+        return replace(
+            draft, search=replace(search, objective=objective, direction=direction, fixed=self.changes(draft))
+        )
 
     def _rank(self, ablation: str) -> int:
         """What uses other variants' runs is worked out after them: first leave_one_out, then paths."""
@@ -168,7 +206,7 @@ class View:
     def _is_new(self, draft: Draft, ablation: str, configs: dict[str, tuple[str, KeyPath]]) -> bool:
         """Whether no earlier variant has the same config; a grid's cell that is the baseline makes no variant."""
         settings = draft.settings
-        if not draft.sound or not all(each.valid for each in settings.values()):
+        if draft.search or not draft.sound or not all(each.valid for each in settings.values()):
             return True
         changes = self.changes(draft)
         if not changes:
@@ -200,7 +238,12 @@ class View:
     def levels(self, name: str) -> tuple[Level, ...]:
         """An ablation's variants."""
         return tuple(
-            Level(draft.name, MappingProxyType(changes), change_label(changes, self.config))
+            Level(
+                draft.name,
+                MappingProxyType(changes),
+                f"best of a search: {draft.search.label}" if draft.search else change_label(changes, self.config),
+                "its search has not begun" if draft.search else "",
+            )
             for draft in self.kept[name]
             for changes in [self.changes(draft)]
         )

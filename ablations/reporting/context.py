@@ -16,6 +16,7 @@ from ablations.analysis.results import Comparison, Conclusion
 from ablations.plan import Variant, expand
 from ablations.store import Store
 from ablations.study import Study, load_study
+from ablations.trials import settled, trial_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,14 +167,15 @@ def load_context(study_path: Path | str, results: Path | str, profile: str | Non
     Raises:
         StudyError: The study file is wrong.
     """
-    return context_of(load_study(study_path, profile), Store(Path(results)))
+    store = Store(Path(results))
+    return context_of(settled(load_study(study_path, profile), store), store)
 
 
 def context_of(study: Study, store: Store) -> Context:
     """Reads the results of a study that is loaded already."""
     variants = tuple(expand(study))
     runs, scores, curves = store.read_runs(study), store.read_scores(study), store.read_curves(study)
-    planned = set(runs["run_id"])
+    planned, trials = set(runs["run_id"]), trial_runs(study, store)
     everything = list(store.records())
     comparisons = tuple(compare_study(scores, study)) if len(variants) > 1 else ()
     return Context(
@@ -185,7 +187,7 @@ def context_of(study: Study, store: Store) -> Context:
         curves=curves,
         records={record["run_id"]: record for record in everything if record["run_id"] in planned},
         superseded=tuple(_superseded(store, planned)),
-        strangers=tuple(record for record in everything if record["run_id"] not in planned),
+        strangers=tuple(record for record in everything if record["run_id"] not in planned | trials),
         comparisons=comparisons,
         conclusions=tuple(conclude_study(comparisons, study)),
     )

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from ablations.analysis.compare import compare
-from ablations.analysis.importance import factorial, ranked
+from ablations.analysis.importance import factorial, ranked, searched
 from ablations.errors import AblationsError
 
 
@@ -58,3 +58,59 @@ def test_designs_that_have_no_shares_are_refused():
 def test_one_at_a_time_arms_are_ranked_by_the_size_of_their_difference(scores):
     frame = scores(base=[0.5, 0.5, 0.6], up=[0.6, 0.61, 0.7], down=[0.2, 0.3, 0.3], lost=["failed"] * 3)
     assert [c.arm for c in ranked(compare(frame, baseline="base", metric="f1"))] == ["down", "up"]
+
+
+def trials(count: int = 40) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    a, b = rng.random(count), rng.random(count)
+    kind = rng.choice(["x", "y"], count)
+    value = 3 * a + b + rng.normal(0, 0.1, count)
+    return pd.DataFrame({"a": a, "b": b, "kind": kind, "value": value, "state": "completed"})
+
+
+def test_a_random_search_tells_which_parameter_matters_most():
+    found = searched(trials(), ["kind", "b", "a"], sampler="random")
+    assert [each.parameter for each in found][:1] == ["a"]
+    assert found[0].share > 0.8  # of the variance, 9 of 10 parts are a's: Var(3a) = 9 Var(b)
+    assert sum(each.share for each in found) == pytest.approx(1)
+    assert found[0].trials == 40
+    assert found == searched(trials(), ["kind", "b", "a"], sampler="random")
+
+
+def test_a_rate_counts_on_the_scale_that_it_was_drawn_on():
+    frame = trials()
+    rates = frame.assign(rate=lambda rows: 10 ** (-5 + 2 * rows["a"]))
+    shares = [
+        {each.parameter: each.share for each in searched(table, list(names), sampler="random", log=log)}
+        for table, names, log in ((rates, ("rate", "b"), ("rate",)), (frame, ("a", "b"), ()))
+    ]
+    assert shares[0]["rate"] == pytest.approx(shares[1]["a"], abs=0.005)  # linear in a; the forest rounds otherwise
+
+
+def test_a_choice_can_matter_most():
+    frame = trials().assign(value=lambda rows: (rows["kind"] == "x") + 0.1 * rows["b"])
+    assert searched(frame, ["a", "b", "kind"], sampler="random")[0].parameter == "kind"
+
+
+def test_diverged_trials_count_as_what_the_study_declares():
+    frame = trials()
+    frame.loc[frame["a"] > 0.5, ["state", "value"]] = ["diverged", np.nan]
+    assert searched(frame, ["a", "b"], sampler="random", failure_value=-10.0)[0].share > 0.9
+    with pytest.raises(AblationsError, match="trials diverged: without failure_value they cannot be counted"):
+        searched(frame, ["a", "b"], sampler="random")
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "reason"),
+    [
+        (trials(29), {}, "needs 30 trials or more, found 29"),
+        (trials(), {"sampler": "tpe"}, "needs trials drawn at random, found sampler tpe"),
+        (trials().assign(state=["pruned"] * 3 + ["completed"] * 37), {}, "found 3 pruned: what is left is the best"),
+        (trials().assign(a=1.0), {}, "a has one value in all trials"),
+        (trials().assign(value=1.0), {}, "all trials have the same value"),
+        (trials().drop(columns="b"), {}, "unknown column 'b'"),
+    ],
+)
+def test_trials_that_cannot_tell_are_refused(frame, options, reason):
+    with pytest.raises(AblationsError, match=reason):
+        searched(frame, ["a", "b"], **{"sampler": "random", **options})
