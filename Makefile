@@ -10,7 +10,10 @@ PROFILE ?=
 profile := $(if $(PROFILE),--profile $(PROFILE))
 
 study: setup
-	@$(BIN)/ablations run $(profile); code=$$?; [ $$code -le 1 ] || exit $$code; $(BIN)/ablations report $(profile) && exit $$code
+	@$(BIN)/ablations run $(profile); code=$$?; \
+	[ $$code -ne 3 ] || echo "make study PROFILE=cpu needs no download and no GPU." >&2; \
+	[ $$code -le 1 ] || exit $$code; \
+	echo; $(BIN)/ablations report $(profile) && exit $$code
 
 test: setup-dev
 	$(BIN)/python -m pytest -q

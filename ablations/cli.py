@@ -1,11 +1,12 @@
 """The command line: parses, calls, turns errors into exit codes.
 
-Exit codes: 0 done; 1 a run did not complete, or an error on the way; 2 the study or the command is wrong; 130 stopped
-by hand.
+Exit codes: 0 done; 1 a run did not complete; 2 the study or the command is wrong; 3 something else is wrong, such as
+data that are not there; 130 stopped by hand.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,6 +83,12 @@ def run(
     from ablations import commands
 
     loaded, store = _load(study, results, profile)
+
+    def stop(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, stop)  # as Ctrl-C: runs must not train on without whoever started them
     try:
         completed = commands.run_study(loaded, store, _out(), only, workers, executor, retry)
     except KeyboardInterrupt:
@@ -153,7 +160,7 @@ def _load(study: Path, results: Path, profile: str | None) -> tuple[Study, Store
 def _out() -> Console:
     from rich.console import Console
 
-    return Console()
+    return Console(markup=False, highlight=False)  # names are the user's: a bracket in them is no markup
 
 
 def _with_profile(study: Study) -> str:
@@ -173,7 +180,10 @@ def main() -> None:
         sys.exit(2)
     except AblationsError as error:
         print(f"ablations: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(3)
+    except OSError as error:
+        print(f"ablations: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(3)
 
 
 if __name__ == "__main__":

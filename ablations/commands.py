@@ -48,6 +48,8 @@ def run_study(
     Returns:
         Whether every planned run (of ``only``) has completed.
     """
+    if executor not in EXECUTORS:
+        raise UnknownName(one_of("executor", executor, EXECUTORS))
     chosen = _chosen({variant.name: variant for variant in expand(study)}, only)
     open_searches = [
         each for each in study.ablations if each.search and each.levels[0].waits_for and each.levels[0].name in chosen
@@ -74,18 +76,27 @@ def _run_planned(
     """Runs what is not done of the variants that are known; returns whether all planned runs have completed."""
     variants = {variant.name: variant for variant in expand(study)}
     keys = [key for key in run_keys(study) if key.variant in chosen]
-    todo = store.pending([key for key in keys if not variants[key.variant].waits_for], retry=retry)
-    workers = workers or machine.gpus() or machine.cores()
-    workers = max(1, min(workers, len(todo)))
+    runnable = [key for key in keys if not variants[key.variant].waits_for]
+    todo = store.pending(runnable, retry=retry)
+    workers, threads = _shares(workers, len(todo))
     _say_intent(study, store, variants, keys, todo, workers, out)
     if todo:
-        threads = max(1, machine.cores() // workers)
         with _executor(executor, study.experiment, workers, threads) as started:
             _prepare(study, [variants[key.variant] for key in todo], out)
+            todo = store.pending(runnable, retry=retry)  # another process may have been at work meanwhile
             expected = _forecast(study, store, list(variants.values()), workers)
             with watcher(out, study.metric) as watching:
                 ends = launch(
-                    store, started, todo, variants, study.experiment, expected, watching, study.metric, threads=threads
+                    store,
+                    started,
+                    todo,
+                    variants,
+                    study.experiment,
+                    expected,
+                    watching,
+                    study.metric,
+                    threads=threads,
+                    retry=retry,
                 )
         out.print()
         _say_failures(ends, out)
@@ -99,8 +110,7 @@ def _search(
     from ablations.search import Round, make_trials
 
     search = search_of(ablation)
-    workers = max(1, min(workers or machine.gpus() or machine.cores(), search.round_size))
-    threads = max(1, machine.cores() // workers)
+    workers, threads = _shares(workers, search.round_size)
     made = len(trials_of(study, ablation, store))
     out.print(
         Text(f"{ablation.name}: search by {search.objective}, {search.sampler}, seed {search.seed}", style="bold")
@@ -172,17 +182,20 @@ def _say_intent(
         out.print(f"{workers} at a time, {'about ' + duration(left) if left is not None else 'time unknown'}.")
 
 
+def _shares(asked: int | None, runs: int) -> tuple[int, int]:
+    """Runs at a time, and threads of each, which do not depend on how many runs are left: numbers depend on them."""
+    workers = asked or machine.gpus() or machine.cores()
+    return max(1, min(workers, runs)), max(1, machine.cores() // workers)
+
+
 def _executor(name: str, experiment: str, workers: int, threads: int) -> Executor:
-    if name not in EXECUTORS:
-        raise UnknownName(one_of("executor", name, EXECUTORS))
     if name == "inprocess":
         from ablations.executors.inprocess import InProcessExecutor
 
         return InProcessExecutor()
-    from ablations import runner
     from ablations.executors.local import LocalExecutor
 
-    return LocalExecutor(workers, threads, machine.gpus(), runner.preload(experiment))
+    return LocalExecutor(workers, threads, machine.gpu_names(), experiment)
 
 
 def _prepare(study: Study, variants: Sequence[Variant], out: Console) -> None:

@@ -155,7 +155,9 @@ def launch(
     """
     start = time.monotonic()
     launched = [
-        _Launched(key, executor.submit(store.prepare(key, variants[key.variant], experiment, **settings)))
+        _Launched(
+            key, executor.submit(store.prepare(key, variants[key.variant], experiment, metric=metric, **settings))
+        )
         for key in todo
     ]
     ends: list[Ended] = []
@@ -196,6 +198,8 @@ def _snapshot(store: Store, launched: Sequence[_Launched], start: float, remaini
 def _outcome(store: Store, run: _Launched, metric: str, now: float) -> Ended:
     seconds = now - (run.since if run.since is not None else now)
     status = store.status(run.key.run_id)
+    if status == "running":
+        return Ended(run.key, status, seconds, run.job.ending(), None)
     if status not in ("completed", "pruned", "diverged", "failed"):
         cause = run.job.ending()
         if (store.run_dir(run.key.run_id) / "record.json").exists():

@@ -7,16 +7,30 @@ from pathlib import Path
 
 
 def cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores this process may use, a container's limit included."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(count, _quota() or count))
+
+
+def _quota(limits: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
+    """Whole cores that a control group grants, or None where it sets no limit."""
+    try:
+        quota, period = limits.read_text(encoding="ascii").split()
+        return int(quota) // int(period)
+    except (OSError, ValueError):  # no such file, or "max" for no limit
+        return None
 
 
 def gpus() -> int:
-    """NVIDIA GPUs this process may use: as many as the driver shows, or as CUDA_VISIBLE_DEVICES leaves."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    """Number of NVIDIA GPUs this process may use."""
+    return len(gpu_names())
+
+
+def gpu_names() -> list[str]:
+    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them: its own entries, else all the driver shows."""
     driver = Path("/proc/driver/nvidia/gpus")
-    if driver.is_dir():
-        return len(list(driver.iterdir()))
-    return len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
+    present = len(list(driver.iterdir())) if driver.is_dir() else len(list(Path("/dev").glob("nvidia[0-9]")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not present:
+        return [str(number) for number in range(present)]
+    return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]

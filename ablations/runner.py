@@ -31,16 +31,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
-from ablations.errors import Diverged
+from ablations import plan, schema
+from ablations.errors import AblationsError, Diverged, RunFailed, one_of
 from ablations.schema import flatten, nest
-from ablations.store import FORMAT, ClaimHeld, claimed, read_json, read_metrics, renew, write_atomic
+from ablations.store import FORMAT, ClaimHeld, claimed, read_json, read_metrics, write_atomic
 
 RECORDED_PACKAGES = (
     "ablations", "datasets", "numpy", "sacred", "tokenizers", "torch", "transformers", "tree-sitter",
     "tree-sitter-java", "tree-sitter-python",
 )  # fmt: skip
 PROGRESS_EVERY_S = 1.0
-RENEW_EVERY_S = 30.0
 # Sacred 0.8.7 warns of its own dependency at each import; nobody who reads it can act on it.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 EXIT_CODES = {"completed": 0, "pruned": 0, "failed": 1, "diverged": 1, "interrupted": 130}
@@ -54,10 +54,20 @@ class Stopped(KeyboardInterrupt):
 
 
 def load_experiment(reference: str) -> tuple[ModuleType, Any]:
-    """The module and the Sacred experiment that ``package.module:name`` means."""
+    """The module and the Sacred experiment that ``package.module:name`` means.
+
+    Raises:
+        AblationsError: There is no such module or experiment, or the module cannot be imported.
+    """
     module_name, _, name = reference.partition(":")
-    module = importlib.import_module(module_name)
-    return module, getattr(module, name or "ex")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise AblationsError(f"experiment {reference}: {module_name} cannot be imported: {error}") from error
+    if not hasattr(module, name):
+        kinds = [each for each, value in vars(module).items() if type(value).__name__ == "Experiment"]
+        raise AblationsError(f"experiment {reference}: {one_of('experiment', name, kinds)}")
+    return module, getattr(module, name)
 
 
 def prepare(reference: str, configs: Iterable[Mapping[str, Any]], say: Callable[[str], None]) -> None:
@@ -68,10 +78,15 @@ def prepare(reference: str, configs: Iterable[Mapping[str, Any]], say: Callable[
         shared(configs, say)
 
 
-def preload(reference: str) -> tuple[str, ...]:
-    """Modules worth importing once for all runs of a machine: the experiment's and what it names in ``PRELOAD``."""
+def preload(reference: str) -> None:
+    """Imports what all runs of a machine share: the experiment and the modules it names in ``PRELOAD``.
+
+    The hash of the sources is taken here, too, and kept: it is that of what was imported, whatever is edited later.
+    """
     module, _ = load_experiment(reference)
-    return (module.__name__, *getattr(module, "PRELOAD", ()))
+    for name in getattr(module, "PRELOAD", ()):
+        importlib.import_module(name)
+    code_of(reference)
 
 
 def run(run_dir: Path) -> str:
@@ -91,8 +106,11 @@ def run(run_dir: Path) -> str:
         raise FileNotFoundError(f"{run_dir / 'job.json'}: expected the description of a run, found nothing")
     os.environ["ABLATIONS_RUN_DIR"] = str(run_dir.resolve())
     with claimed(run_dir):
-        if (run_dir / "record.json").exists():
-            return str(json.loads((run_dir / "record.json").read_bytes())["status"])
+        settled = _settled(run_dir, job)
+        if settled:
+            return settled
+        job = _begin_attempt(run_dir, job)
+        _limit_threads(job["settings"].get("threads"))
         code = code_of(job["experiment"])  # before the run: what is edited meanwhile is not what runs
         os.environ["ABLATIONS_RUN_KEY"] = f"{job['config_hash']}-s{job['seed']}-{code['package_hash']}"
         with _stoppable():
@@ -106,6 +124,38 @@ def run(run_dir: Path) -> str:
     return str(record["status"])
 
 
+def _limit_threads(count: int | None) -> None:
+    """Computing threads of this process, also of a torch that was imported before it was forked."""
+    if count is not None:
+        os.environ["OMP_NUM_THREADS"] = str(count)
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            torch.set_num_threads(count)
+
+
+def _settled(run_dir: Path, job: Mapping[str, Any]) -> str | None:
+    """The status of an outcome that stays; one that is to be replaced is put aside, never deleted."""
+    record = read_json(run_dir / "record.json")
+    if record is None:
+        return None
+    replaced = record["status"] in ("interrupted", "pruned") or (
+        job["settings"].get("retry") and record["status"] in ("failed", "diverged")
+    )
+    if not replaced:
+        return str(record["status"])
+    os.replace(run_dir / "record.json", run_dir / f"record-a{record['attempt']}.json")
+    return None
+
+
+def _begin_attempt(run_dir: Path, job: dict[str, Any]) -> dict[str, Any]:
+    """Numbers this attempt after all that Sacred or we have seen of the run, and forgets how far the last one was."""
+    seen = [path.name.rpartition("-a")[2] for path in (run_dir.parent.parent / "sacred").glob(f"{job['run_id']}-a*")]
+    job = {**job, "attempt": max([job["attempt"], *(int(number) for number in seen if number.isdigit())]) + 1}
+    write_atomic(run_dir / "job.json", json.dumps(job, indent=1))
+    (run_dir / "progress.json").unlink(missing_ok=True)
+    return job
+
+
 def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     """Runs the experiment under Sacred; returns status, error, times, scores and info."""
     started, clock = _now(), time.monotonic()
@@ -115,6 +165,8 @@ def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         with log:
             sacred_run = _sacred_run(run_dir, job, log)
             scores = _scores(sacred_run())
+        info = dict(sacred_run.info)
+        _check_result(scores, job["settings"].get("metric"))
     except Diverged as cause:
         status, error = "diverged", _described(cause)
     except KeyboardInterrupt as cause:
@@ -123,12 +175,24 @@ def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     except BaseException as cause:
         status, error = "failed", _described(cause)
         traceback.print_exc()
-    if sacred_run is not None:
+    if sacred_run is not None and not info:
         info = dict(sacred_run.info)
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    info["cost"] = {"peak_memory_mb": memory_mb, **info.get("cost", {})}
+    cost = info.get("cost")
+    info["cost"] = {"peak_memory_mb": memory_mb, **(cost if isinstance(cost, Mapping) else {})}
     ended = {"started": started, "ended": _now(), "seconds": log.earlier_s + time.monotonic() - clock}
     return {"status": status, "error": error, "scores": scores, "info": info, **ended}
+
+
+def _check_result(scores: Mapping[str, float], metric: str | None) -> None:
+    """A run without the metric that the study decides by has no result.
+
+    Raises:
+        RunFailed: It is absent or not finite.
+    """
+    if metric is not None and not math.isfinite(scores.get(metric, math.nan)):
+        found = f"{scores[metric]}" if metric in scores else f"only {', '.join(sorted(scores)) or 'nothing'}"
+        raise RunFailed(f"expected a finite {metric!r} among what the experiment returns, found {found}")
 
 
 def _pruned(run_dir: Path, job: Mapping[str, Any]) -> bool:
@@ -177,7 +241,7 @@ class MetricsLog:
         self._file: IO[str] | None = None
         self.earlier_s = 0.0
         self._start = time.monotonic()
-        self._written = self._renewed = -math.inf
+        self._written = -math.inf
         self._steps = self._step = 0
         self._values: dict[str, float] = {}
         self._counts: dict[str, int] = {}
@@ -195,7 +259,8 @@ class MetricsLog:
 
     def add(self, metric: str, value: float, step: int | None) -> None:
         """Takes one value or announcement."""
-        if metric == "steps":
+        step = None if step is None else int(step)  # numpy's are no JSON
+        if metric == "steps" and step == 0:
             self._steps = int(value)
             return
         if metric == "rewind":
@@ -211,9 +276,6 @@ class MetricsLog:
         if seconds - self._written >= PROGRESS_EVERY_S:
             self._written = seconds
             self._write_progress()
-        if seconds - self._renewed >= RENEW_EVERY_S:
-            self._renewed = seconds
-            renew(self._run_dir)
 
     def _rewind(self, step: int) -> None:
         kept = [entry for entry in read_metrics(self._path) if entry[1] <= step]
@@ -246,7 +308,8 @@ def _scores(result: object) -> dict[str, float]:
 
 
 def _is_number(value: object) -> bool:
-    return not isinstance(value, (str, bool, bytes)) and hasattr(value, "__float__")
+    is_plain = not isinstance(value, (str, bool, bytes)) and getattr(value, "ndim", 0) == 0
+    return is_plain and hasattr(value, "__float__")
 
 
 def _finite(value: Any) -> Any:
@@ -335,25 +398,27 @@ def _device() -> str:
 
 @functools.cache
 def code_of(reference: str) -> dict[str, Any]:
-    """Hash of the sources of an experiment's package, and the commit they lie in (None outside a checkout)."""
+    """Hash of an experiment's package and of what decides seeds; the commit they lie in (None outside a checkout)."""
     module, _ = load_experiment(reference)
     package = sys.modules[module.__name__.rpartition(".")[0] or module.__name__]
     source = Path(package.__file__ or "").resolve()
     root = source.parent if source.name == "__init__.py" else source
     status = _git(source.parent, "status", "--porcelain", "--", str(root))
+    shared = [Path(each.__file__) for each in (plan, schema, sys.modules[__name__]) if each.__file__]
     return {
-        "package_hash": tree_hash(root),
+        "package_hash": tree_hash(root, *shared),
         "git_commit": _git(source.parent, "rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
     }
 
 
-def tree_hash(root: Path) -> str:
-    """SHA-256 over the names and contents of all Python files below a folder (or of one file)."""
+def tree_hash(*roots: Path) -> str:
+    """SHA-256 over the names and contents of all Python files below folders, or of single files."""
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(root.parent).as_posix()}\0{len(content)}\0".encode() + content)
+    for root in roots:
+        for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+            content = path.read_bytes()
+            digest.update(f"{path.relative_to(root.parent).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
 
 

@@ -16,16 +16,19 @@ its runs, a changed one does not inherit them.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablations.errors import AblationsError
 from ablations.plan import RunKey, Variant, expand, run_keys
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 ENDED = ("completed", "diverged", "failed")
+RENEW_EVERY_S = 30.0
 LEASE_S = 180.0  # a claim of another host that was not renewed for so long is dead
 
 RUN_COLUMNS = (
@@ -59,11 +63,19 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file, or None where the file is absent."""
+    """A JSON object from a file, or None where the file is absent.
+
+    Raises:
+        AblationsError: The file is not a whole JSON object.
+    """
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError as error:
+        raise AblationsError(f"{path}: expected a JSON object, found a damaged file ({error})") from error
+    if not isinstance(content, dict):
+        raise AblationsError(f"{path}: expected a JSON object, found a {type(content).__name__}")
     return content
 
 
@@ -114,14 +126,12 @@ class Store:
             key: The run.
             variant: Its variant.
             experiment: ``package.module:name`` of the Sacred experiment.
-            **settings: What changes no result: threads.
+            **settings: Of this launch: ``threads``, ``metric`` (the one without which a run has failed), ``retry``
+                (whether an outcome that is no result is to be replaced).
         """
         folder = self.run_dir(key.run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        record = read_json(folder / "record.json")
-        attempt = _attempts(folder) + 1
-        if record is not None:  # a retry: the earlier outcome is kept beside the new one
-            os.replace(folder / "record.json", folder / f"record-a{record['attempt']}.json")
+        earlier = read_json(folder / "job.json") or {"attempt": 0}
         job = {
             "format": FORMAT,
             "run_id": key.run_id,
@@ -130,7 +140,7 @@ class Store:
             "config_hash": key.config_hash,
             "experiment": experiment,
             "config": dict(variant.config),
-            "attempt": attempt,
+            "attempt": earlier["attempt"],
             "settings": settings,
         }
         write_atomic(folder / "job.json", json.dumps(job, indent=1))
@@ -162,11 +172,14 @@ class Store:
 
         Raises:
             FileNotFoundError: The run has not ended.
-            ValueError: The record was written by a newer version of this package.
+            AblationsError: The record is damaged, or was written by a newer version of this package.
         """
-        record: dict[str, Any] = json.loads((self.run_dir(run_id) / "record.json").read_bytes())
+        path = self.run_dir(run_id) / "record.json"
+        record = read_json(path)
+        if record is None:
+            raise FileNotFoundError(path)
         if record["format"] > FORMAT:
-            raise ValueError(f"{run_id}: record of format {record['format']}, this version reads up to {FORMAT}")
+            raise AblationsError(f"{path}: a record of format {record['format']}, this version reads up to {FORMAT}")
         return record
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -239,11 +252,6 @@ class Store:
             return None
 
 
-def variants_by_name(study: Study) -> dict[str, Variant]:
-    """The study's variants, baseline first, by name."""
-    return {variant.name: variant for variant in expand(study)}
-
-
 def read_metrics(path: Path) -> list[tuple[str, int, float, float]]:
     """(metric, step, value, seconds) of each line; a last line cut short by a crash is left out."""
     try:
@@ -267,12 +275,6 @@ def _flat_record(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _attempts(folder: Path) -> int:
-    job = read_json(folder / "job.json")
-    started = (folder / "claim.json").exists() or (folder / "record.json").exists()
-    return int(job["attempt"]) - (0 if started else 1) if job else 0
-
-
 # -- claims: one owner a run ----------------------------------------------------------------------------------
 
 
@@ -289,16 +291,23 @@ def claimed(folder: Path) -> Iterator[None]:
         claim = read_json(path)
         if claim is not None and _alive(claim, path):
             raise ClaimHeld(f"{folder.name} is run by process {claim['pid']} on {claim['host']}")
-        write_atomic(path, json.dumps(_own_claim()))
+        own = _own_claim()
+        write_atomic(path, json.dumps(own))
+    ended = threading.Event()
+    threading.Thread(target=_renew, args=(path, ended), daemon=True).start()
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        ended.set()
+        if read_json(path) == own:
+            path.unlink()
 
 
-def renew(folder: Path) -> None:
-    """Tells other hosts that the owner of a claim is alive."""
-    os.utime(folder / "claim.json")
+def _renew(path: Path, ended: threading.Event) -> None:
+    """Tells other hosts that the owner of a claim is alive, whatever it is busy with."""
+    while not ended.wait(RENEW_EVERY_S):
+        with contextlib.suppress(OSError):
+            os.utime(path)
 
 
 def _own_claim() -> dict[str, Any]:

@@ -11,7 +11,8 @@ find_python() {
     for candidate in ${PYTHON:-python3 python3.12 python3.11 python}; do
         if fits "$candidate"; then echo "$candidate"; return; fi
     done
-    echo "setup: expected Python 3.11 or 3.12, found $(python3 --version 2>&1 || echo none); set PYTHON=/path/to/python3.12" >&2
+    local first=${PYTHON:-python3}
+    echo "setup: expected Python 3.11 or 3.12, found for $first: $("$first" --version 2>&1 || true); set PYTHON=/path/to/python3.12" >&2
     exit 2
 }
 
@@ -19,9 +20,12 @@ extras=$(IFS=,; echo "$*")
 stamp=.venv/.ready-${extras:-base}
 if [ -e "$stamp" ] && [ "$stamp" -nt pyproject.toml ]; then exit 0; fi
 
-python=$(find_python)
-echo "setup: making .venv with $("$python" --version) and installing what pyproject.toml names (a few minutes the first time)"
-[ -x .venv/bin/python ] || "$python" -m venv .venv
+if ! { fits .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }; then
+    python=$(find_python)
+    rm -rf .venv
+    "$python" -m venv .venv || { rm -rf .venv; echo "setup: $python cannot make environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+fi
+echo "setup: installing what pyproject.toml names into .venv, $(.venv/bin/python --version) (a few minutes the first time)"
 # shellcheck disable=SC2086
 .venv/bin/python -m pip install --quiet --disable-pip-version-check ${PIP_ARGS:-} --editable ".${extras:+[$extras]}" 2>.venv/install.log || {
     tail -n 20 .venv/install.log >&2
@@ -30,7 +34,9 @@ echo "setup: making .venv with $("$python" --version) and installing what pyproj
 }
 if ! command -v quarto >/dev/null && [ ! -e .venv/.quarto-tried ]; then
     echo "setup: looking for Quarto (a download of about 150 MB)"
-    if timeout 600 .venv/bin/python -m pip install --quiet --disable-pip-version-check ${PIP_ARGS:-} --retries 1 --editable ".[quarto]" >>.venv/install.log 2>&1; then
+    bounded=$(command -v timeout >/dev/null && echo "timeout 600" || true)
+    # shellcheck disable=SC2086
+    if $bounded .venv/bin/python -m pip install --quiet --disable-pip-version-check ${PIP_ARGS:-} --retries 1 --editable ".[quarto]" >>.venv/install.log 2>&1; then
         echo "setup: Quarto is installed"
     else
         echo "setup: Quarto could not be installed here; reports are rendered by the built-in renderer"

@@ -20,6 +20,7 @@ def ablations(*arguments, folder, **options):
     )
 
 
+@pytest.mark.slow
 def test_a_study_is_run_once_and_then_known_to_be_done(coin_study):
     folder = coin_study().parent
     first = ablations("run", folder=folder)
@@ -32,6 +33,7 @@ def test_a_study_is_run_once_and_then_known_to_be_done(coin_study):
     assert again.returncode == 0
 
 
+@pytest.mark.slow
 def test_two_runs_of_a_study_give_the_same_scores(coin_study, tmp_path):
     folder = coin_study().parent
     found = []
@@ -43,6 +45,7 @@ def test_two_runs_of_a_study_give_the_same_scores(coin_study, tmp_path):
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_failures_are_shown_with_their_cause_and_stop_nothing(coin_study):
     folder = coin_study(
         """
@@ -65,6 +68,7 @@ def test_failures_are_shown_with_their_cause_and_stop_nothing(coin_study):
     assert [row["cause"] for row in rows if row["variant"] == "edge"][1] == "ValueError: the coin stood on its edge"
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_repeated_on_request_only_and_an_interrupted_one_always(coin_study):
     folder = coin_study("edge: {set: {trouble.kind: error}}\ndead: {set: {trouble.kind: kill}}").parent
     ablations("run", folder=folder)
@@ -72,6 +76,7 @@ def test_a_failed_run_is_repeated_on_request_only_and_an_interrupted_one_always(
     assert "12 runs, 6 to run." in ablations("run", "--retry", folder=folder).stdout
 
 
+@pytest.mark.slow
 def test_only_what_is_named_is_run_and_the_baseline_with_it(coin_study):
     folder = coin_study("fair: {set: {coin.tosses: 50}}").parent
     done = ablations("run", "--only", "fair", folder=folder)
@@ -93,6 +98,7 @@ def test_a_wrong_study_is_refused_with_every_problem_and_nothing_is_written(coin
     assert not (path.parent / "results").exists()
 
 
+@pytest.mark.slow
 def test_plan_shows_what_differs_what_is_done_and_what_would_run(coin_study):
     folder = coin_study().parent
     ablations("run", "--only", "baseline", folder=folder)
@@ -102,6 +108,7 @@ def test_plan_shows_what_differs_what_is_done_and_what_would_run(coin_study):
     assert "6 runs, 3 to run." in shown
 
 
+@pytest.mark.slow
 def test_a_stopped_study_says_how_to_go_on_and_goes_on(coin_study):
     folder = coin_study("slow: {set: {trouble.kind: sleep}}").parent
     with subprocess.Popen(
@@ -116,6 +123,84 @@ def test_a_stopped_study_says_how_to_go_on_and_goes_on(coin_study):
     statuses = {row["status"] for row in json.loads(ablations("status", "--json", folder=folder).stdout)}
     assert "running" not in statuses
     assert "completed" in statuses
+    path = folder / "study.yaml"
+    path.write_text(path.read_text().replace("trouble.kind: sleep", "coin.tosses: 7"))
+    again = ablations("run", folder=folder)
+    assert again.returncode == 0
+    assert again.stdout.count("✓ completed") < 9  # what had ended was kept
+
+
+@pytest.mark.slow
+def test_a_study_that_is_told_to_end_takes_its_runs_with_it(coin_study):
+    folder = coin_study("slow: {set: {trouble.kind: sleep}}").parent
+    with subprocess.Popen(
+        [*ABLATIONS, "run", "--only", "slow"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        wait_until(lambda: any(run_of(path) == "slow" for path in folder.glob("results/runs/*/progress.json")))
+        process.terminate()
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+    statuses = {row["status"] for row in json.loads(ablations("status", "--json", folder=folder).stdout)}
+    assert "running" not in statuses
+
+
+@pytest.mark.slow
+def test_two_studies_on_one_folder_run_every_cell_once(coin_study):
+    folder = coin_study().parent
+    both = [
+        subprocess.Popen([*ABLATIONS, "run"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(2)
+    ]
+    for process in both:
+        process.communicate(timeout=120)
+    records = [json.loads(path.read_text()) for path in folder.glob("results/runs/*/record.json")]
+    assert [(record["status"], record["attempt"]) for record in records] == [("completed", 1)] * 6
+    assert len(list(folder.glob("results/sacred/*"))) == 6
+
+
+@pytest.mark.slow
+def test_trouble_with_files_is_one_line_that_names_the_file(coin_study):
+    folder = coin_study().parent
+    ablations("run", "--only", "baseline", folder=folder)
+    record = next(folder.glob("results/runs/*/record.json"))
+    record.write_text("{")
+    for command in ("run", "status", "plan", "report"):
+        done = ablations(command, folder=folder)
+        assert done.returncode == 3, done.stdout
+        assert f"{record.parent.name}/record.json: expected a JSON object" in done.stderr
+        assert "Traceback" not in done.stderr
+    (folder / "file").write_text("no folder")
+    done = ablations("run", "--results", "file", folder=folder)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_an_experiment_that_cannot_be_imported_is_said_before_anything_runs(coin_study):
+    path = coin_study()
+    path.write_text(path.read_text().replace("coin.experiment:ex", "coin.experiment:exx"))
+    done = ablations("run", folder=path.parent)
+    assert done.returncode == 3
+    assert "unknown experiment 'exx'; did you mean 'ex'?" in done.stderr
+    assert not (path.parent / "results").exists()
+
+
+@pytest.mark.slow
+def test_the_threads_of_a_run_do_not_depend_on_how_many_runs_are_left(coin_study):
+    folder = coin_study().parent
+    ablations("run", "--only", "baseline", folder=folder)
+    for path in list(folder.glob("results/runs/*/record.json"))[:1]:
+        path.unlink()
+    ablations("run", "--only", "baseline", folder=folder)
+    records = [json.loads(path.read_text()) for path in folder.glob("results/runs/*/record.json")]
+    assert len({record["environment"]["threads"] for record in records}) == 1
+
+
+def test_the_study_in_the_readme_is_one(tmp_path):
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "study.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.S)[1], encoding="utf-8")
+    assert "4 variants x 5 seeds" in ablations("validate", folder=tmp_path).stdout
 
 
 @pytest.mark.parametrize("command", [["--help"], ["plan"], ["validate"], ["status"]])
@@ -130,8 +215,10 @@ def test_commands_that_compute_nothing_import_nothing_heavy(coin_study, command)
         [sys.executable, "-c", code, *command], cwd=coin_study().parent, capture_output=True, text=True, check=False
     )
     assert "HEAVY set()" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_table_made_elsewhere_is_compared_without_a_study(tmp_path):
     rows = [f"{arm},{seed},{base + seed / 100}" for arm, base in [("base", 0.5), ("deep", 0.6)] for seed in range(5)]
     rows[-1] = "deep,4,0.66"  # so that the difference is not the same on every seed
@@ -145,8 +232,8 @@ def test_a_table_made_elsewhere_is_compared_without_a_study(tmp_path):
     assert row["t"] == pytest.approx(0.104 / (0.00894427 / 5**0.5), rel=1e-4)
     wrong = ablations("compare", "results.csv", "--baseline", "bas", "--metric", "f1", "--variant", "arm",
                       "--seed", "run", folder=tmp_path)  # fmt: skip
-    assert wrong.returncode == 1
-    assert "base" in wrong.stderr
+    assert wrong.returncode == 3
+    assert "unknown variant 'bas'; did you mean 'base'?" in wrong.stderr
 
 
 @pytest.mark.slow

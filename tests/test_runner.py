@@ -10,6 +10,7 @@ import time
 import pytest
 
 from ablations import runner
+from ablations.errors import AblationsError
 from ablations.plan import expand, run_keys
 from ablations.store import Store, read_metrics
 from ablations.study import load_study
@@ -76,10 +77,9 @@ def test_the_same_config_and_seed_give_the_same_scores(prepared, tmp_path):
     runner.run(folder)
     first = record_of(folder)["scores"]
     (folder / "record.json").unlink()
-    job = json.loads((folder / "job.json").read_text())
-    (folder / "job.json").write_text(json.dumps(job | {"attempt": 2}))
     runner.run(folder)
     assert record_of(folder)["scores"] == first
+    assert record_of(folder)["attempt"] == 2
 
 
 def test_an_error_becomes_a_failed_record_with_its_traceback(prepared):
@@ -117,7 +117,7 @@ def test_a_stopped_run_is_interrupted_and_never_running_for_ever(prepared, sent)
     assert sacred_run["status"] == "INTERRUPTED"
 
 
-def test_a_killed_run_is_interrupted_and_runs_again(prepared, tmp_path):
+def test_a_killed_run_is_interrupted_and_runs_again(prepared, tmp_path, monkeypatch):
     folder = prepared("sleep")
     store = Store(tmp_path / "results")
     with in_a_process(folder) as process:
@@ -125,6 +125,51 @@ def test_a_killed_run_is_interrupted_and_runs_again(prepared, tmp_path):
         assert store.status(folder.name) == "running"
         process.kill()
     assert store.status(folder.name) == "interrupted"
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    assert runner.run(folder) == "completed"
+    assert record_of(folder)["attempt"] == 2
+
+
+def test_an_outcome_stays_unless_it_is_a_failure_to_be_retried(prepared):
+    folder = prepared("error")
+    job = json.loads((folder / "job.json").read_text())
+    assert runner.run(folder) == runner.run(folder) == "failed"
+    assert record_of(folder)["attempt"] == 1
+    job["settings"]["retry"] = True
+    (folder / "job.json").write_text(json.dumps(job))
+    runner.run(folder)
+    assert record_of(folder)["attempt"] == 2
+    assert json.loads((folder / "record-a1.json").read_text())["status"] == "failed"
+
+
+def test_a_completed_run_is_not_run_again_even_on_request(prepared):
+    folder = prepared()
+    runner.run(folder)
+    before = (folder / "record.json").read_bytes()
+    job = json.loads((folder / "job.json").read_text())
+    job["settings"]["retry"] = True
+    (folder / "job.json").write_text(json.dumps(job))
+    assert runner.run(folder) == "completed"
+    assert (folder / "record.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("metric", "found"), [("tails", "found only entropy, heads"), ("entropy", "found nan"), ("heads", None)]
+)
+def test_a_run_without_the_metric_that_decides_has_no_result(prepared, metric, found):
+    folder = prepared("nan")
+    job = json.loads((folder / "job.json").read_text())
+    job["settings"]["metric"] = metric
+    (folder / "job.json").write_text(json.dumps(job))
+    assert runner.run(folder) == ("failed" if found else "completed")
+    assert found is None or found in record_of(folder)["error"]["message"]
+
+
+def test_an_experiment_that_is_not_there_is_named_with_the_nearest():
+    with pytest.raises(AblationsError, match=r"unknown experiment 'exx'; did you mean 'ex'\?"):
+        runner.load_experiment("coin.experiment:exx")
+    with pytest.raises(AblationsError, match=r"coin\.experimint cannot be imported"):
+        runner.load_experiment("coin.experimint:ex")
 
 
 def test_a_run_that_somebody_else_runs_is_left_to_them(prepared):

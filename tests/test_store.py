@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from ablations.errors import AblationsError
 from ablations.plan import expand, run_keys
 from ablations.store import ClaimHeld, Store, claimed, read_metrics, write_atomic
 from ablations.study import load_study
@@ -98,26 +99,27 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path):
     assert read_metrics(path) == [("loss", 1, 0.5, 0.1), ("loss", 2, 0.4, 0.2)]
 
 
-def test_a_retry_keeps_the_earlier_outcome_beside_the_new_one(study, store):
+def test_preparing_a_run_again_touches_no_outcome(study, store):
     key, variant = run_keys(study)[0], expand(study)[0]
-    folder = ended(store, key, variant, status="failed")
-    store.prepare(key, variant, "coin.experiment:ex")
-    assert json.loads((folder / "record-a1.json").read_text())["status"] == "failed"
-    assert json.loads((folder / "job.json").read_text())["attempt"] == 2
-    assert store.status(key.run_id) == "missing"
+    folder = ended(store, key, variant)
+    before = (folder / "record.json").read_bytes()
+    store.prepare(key, variant, "coin.experiment:ex", retry=True)
+    assert (folder / "record.json").read_bytes() == before
 
 
-def test_preparing_twice_before_a_start_is_one_attempt(study, store):
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"format": 1'])
+def test_a_damaged_record_is_named(study, store, content):
     key, variant = run_keys(study)[0], expand(study)[0]
-    store.prepare(key, variant, "coin.experiment:ex")
-    folder = store.prepare(key, variant, "coin.experiment:ex")
-    assert json.loads((folder / "job.json").read_text())["attempt"] == 1
+    folder = ended(store, key, variant)
+    (folder / "record.json").write_text(content)
+    with pytest.raises(AblationsError, match=f"{folder.name}/record.json: expected a JSON object"):
+        store.status(key.run_id)
 
 
 def test_a_record_of_a_newer_version_is_refused_and_never_misread(study, store):
     key, variant = run_keys(study)[0], expand(study)[0]
     ended(store, key, variant, format=99)
-    with pytest.raises(ValueError, match="format 99, this version reads up to 1"):
+    with pytest.raises(AblationsError, match="format 99, this version reads up to 1"):
         store.read_record(key.run_id)
 
 
@@ -149,6 +151,23 @@ def test_a_claim_whose_process_id_was_given_to_another_process_is_dead(tmp_path)
     write_atomic(tmp_path / "claim.json", json.dumps(claim))
     with claimed(tmp_path):
         pass
+
+
+def test_a_claim_is_renewed_however_busy_its_owner_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("ablations.store.RENEW_EVERY_S", 0.05)
+    long_ago = time.time() - 3600
+    with claimed(tmp_path):
+        os.utime(tmp_path / "claim.json", (long_ago, long_ago))
+        until = time.monotonic() + 5
+        while (tmp_path / "claim.json").stat().st_mtime < long_ago + 1:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def test_an_owner_that_lost_its_claim_leaves_the_new_owners_alone(tmp_path):
+    with claimed(tmp_path):
+        write_atomic(tmp_path / "claim.json", json.dumps({"pid": 1, "process_start": "x", "host": "elsewhere"}))
+    assert json.loads((tmp_path / "claim.json").read_text())["host"] == "elsewhere"
 
 
 def test_a_claim_of_another_host_lives_as_long_as_it_is_renewed(tmp_path):

@@ -1,22 +1,36 @@
-"""Runs each folder in this very process, at once: for debugging and for experiments of seconds."""
+"""Runs each folder in this very process, when it is waited for: for debugging and for experiments of seconds."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ablations import runner
 from ablations.executors.base import Executor, Job, State
+from ablations.store import ClaimHeld
 
 
 class InProcessJob(Job):
-    """A job that has ended before its handle is returned."""
+    """A folder that is run when somebody first asks how it stands."""
+
+    _ended = False
 
     def state(self) -> State:
-        """Always ended."""
+        """Runs it, unless it has been; always ended.
+
+        Raises:
+            KeyboardInterrupt: The run was stopped by a signal, which was meant for this process.
+        """
+        if not self._ended:
+            self._ended = True
+            with contextlib.suppress(ClaimHeld):
+                if runner.run(self.run_dir) == "interrupted":
+                    raise KeyboardInterrupt
         return "ended"
 
     def cancel(self) -> None:
-        """Nothing is left to stop."""
+        """Keeps it from running."""
+        self._ended = True
 
     def ending(self) -> str | None:
         """Nothing but what the record says."""
@@ -24,11 +38,10 @@ class InProcessJob(Job):
 
 
 class InProcessExecutor(Executor):
-    """Runs while it is being submitted to."""
+    """One run at a time, in the order in which they are waited for."""
 
     def submit(self, run_dir: Path) -> Job:
-        """Runs the folder and returns when it has ended."""
-        runner.run(run_dir)
+        """Accepts a folder; nothing runs yet."""
         return InProcessJob(run_dir)
 
     def close(self) -> None:

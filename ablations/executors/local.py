@@ -13,12 +13,15 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 
 from ablations import runner
 from ablations.executors.base import Executor, Job, State
+from ablations.store import ClaimHeld
 
+HELD = 75  # exit code of a process that found its run taken (EX_TEMPFAIL)
 PATIENCE_S = 30.0  # that a stopped run has to write its record
 
 
@@ -32,7 +35,7 @@ class LocalJob(Job):
         self._cancelled = False
         self.slot: int | None = None
 
-    def start(self, slot: int, gpu: int | None) -> None:
+    def start(self, slot: int, gpu: str | None) -> None:
         """Starts its process on a slot."""
         self.slot = slot
         context = multiprocessing.get_context("forkserver")
@@ -68,6 +71,8 @@ class LocalJob(Job):
         if code is not None and code < 0:
             hint = " (out of memory?)" if code == -signal.SIGKILL else ""
             return f"killed by {signal.Signals(-code).name}{hint}"
+        if code == HELD:
+            return "left to the process that runs it already"
         return f"exit code {code}" if code not in (None, *runner.EXIT_CODES.values()) else None
 
 
@@ -77,11 +82,11 @@ class LocalExecutor(Executor):
     Args:
         workers: Runs at a time.
         threads: Computing threads of each run.
-        gpus: Number of GPUs; slots take them in turn. 0 for none.
-        modules: Modules to import once for all runs.
+        gpus: Names of GPUs, as CUDA_VISIBLE_DEVICES takes them; slots take them in turn.
+        experiment: What to import once for all runs, as ``package.module:name``; None for nothing.
     """
 
-    def __init__(self, workers: int, threads: int, gpus: int = 0, modules: tuple[str, ...] = ()):
+    def __init__(self, workers: int, threads: int, gpus: Sequence[str] = (), experiment: str | None = None):
         self._free = list(range(workers))[::-1]
         self._gpus = gpus
         self._waiting: deque[LocalJob] = deque()
@@ -90,7 +95,8 @@ class LocalExecutor(Executor):
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = (
             "1"  # asking whether there is a GPU must not start CUDA before a fork
         )
-        multiprocessing.set_forkserver_preload(["ablations.runner", *modules])
+        os.environ["ABLATIONS_PRELOAD"] = experiment or ""
+        multiprocessing.set_forkserver_preload(["ablations.executors.preload"])
         forkserver.ensure_running()
 
     def submit(self, run_dir: Path) -> Job:
@@ -110,7 +116,7 @@ class LocalExecutor(Executor):
             if job._state() == "ended":  # cancelled while it waited
                 continue
             slot = self._free.pop()
-            job.start(slot, slot % self._gpus if self._gpus else None)
+            job.start(slot, self._gpus[slot % len(self._gpus)] if self._gpus else None)
             self._running.append(job)
 
     def close(self) -> None:
@@ -122,15 +128,18 @@ class LocalExecutor(Executor):
             job.join(max(0.0, until - time.monotonic()))
 
 
-def _work(run_dir: str, gpu: int | None) -> None:
+def _work(run_dir: str, gpu: str | None) -> None:
     """The life of a run's process; what it prints goes to the folder's ``log.txt``."""
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     log = os.open(Path(run_dir) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(log, stream)
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
-    code = runner.EXIT_CODES[runner.run(Path(run_dir))]
+    try:
+        code = runner.EXIT_CODES[runner.run(Path(run_dir))]
+    except ClaimHeld:
+        code = HELD
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # the record is written: no thread that an experiment left behind may keep the slot

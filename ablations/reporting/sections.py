@@ -242,6 +242,9 @@ def limits(ctx: Context, folder: Path) -> str:
     devices = {str((record.get("environment") or {}).get("device")) for record in ctx.records.values()}
     if len(devices) > 1:
         items.append(f"The runs were made on {len(devices)} kinds of device; their times do not compare.")
+    threads = {(record.get("environment") or {}).get("threads") for record in ctx.records.values()}
+    if len(threads) > 1:
+        items.append("Runs had different numbers of threads: the same seed need not give the same bits.")
     data = tables.data_facts(ctx)
     prints = {str(facts.get("fingerprint")) for _, facts in data}
     if len(prints) > 1:

@@ -12,8 +12,10 @@ from ablations.plan import expand, run_keys
 from ablations.store import Store
 from ablations.study import load_study
 
-MODULES = [each.name for each in pkgutil.iter_modules(ablations.executors.__path__) if each.name != "base"]
-ARGUMENTS = {"local": {"workers": 2, "threads": 1, "modules": ("coin.experiment",)}}
+MODULES = [
+    each.name for each in pkgutil.iter_modules(ablations.executors.__path__) if each.name not in ("base", "preload")
+]
+ARGUMENTS = {"local": {"workers": 2, "threads": 1, "experiment": "coin.experiment:ex"}}
 
 
 def executor_of(name):
@@ -35,7 +37,7 @@ def folders(coin_study, tmp_path):
         study, store = load_study(coin_study(more)), Store(tmp_path / "results")
         variants = {variant.name: variant for variant in expand(study)}
         keys = run_keys(study)
-        return store, [store.prepare(key, variants[key.variant], study.experiment, threads=1) for key in keys]
+        return store, [store.prepare(key, variants[key.variant], study.experiment, threads=3) for key in keys]
 
     return prepare
 
@@ -98,6 +100,29 @@ def test_what_a_run_prints_is_in_its_log(folders):
     with executor_of("local") as executor:
         wait([executor.submit(bad)])
     assert "the coin stood on its edge" in (bad / "log.txt").read_text()
+
+
+def test_each_run_sees_the_gpu_of_its_slot_and_its_share_of_threads(folders):
+    from ablations.executors.local import LocalExecutor
+
+    _, submitted = folders()
+    with LocalExecutor(workers=2, threads=1, gpus=["5", "GPU-1a2b"], experiment="coin.experiment:ex") as executor:
+        wait([executor.submit(folder) for folder in submitted])
+    seen = [(folder / "log.txt").read_text().split("seen: ")[1].split() for folder in submitted]
+    assert {gpu for gpu, _ in seen} == {"5", "GPU-1a2b"}
+    assert {threads for _, threads in seen} == {"3"}
+
+
+def test_a_run_that_somebody_else_has_is_left_to_them(folders):
+    from ablations.store import claimed
+
+    store, submitted = folders()
+    with executor_of("local") as executor, claimed(submitted[0]):
+        job = executor.submit(submitted[0])
+        wait([job])
+        assert job.ending() == "left to the process that runs it already"
+        assert store.status(submitted[0].name) == "running"
+        assert "Traceback" not in (submitted[0] / "log.txt").read_text()
 
 
 def store_variant(folder):

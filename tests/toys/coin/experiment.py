@@ -17,6 +17,7 @@ ex.add_config(nest(schema_of(Config).defaults()))
 @ex.main
 def run(coin, trouble, seed, _run):
     rng = random.Random(seed)
+    print("seen:", os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS"))
     kind = trouble["kind"] if trouble["seed"] in (-1, seed) else "none"
     _run.log_scalar("steps", coin["tosses"], 0)
     heads = 0
