@@ -47,7 +47,8 @@ def study_schema(experiment: str = REFERENCE_EXPERIMENT) -> Json:
     parts["levels"] = _section(
         schema, "", lambda value: {"type": "array", "minItems": 1, "uniqueItems": True, "items": value}
     )
-    parts["ranges"] = _section(schema, "", _range)
+    parts["ranges"] = _section(schema, "", lambda value: {"$ref": "#/$defs/range"})
+    parts["range"] = _range()
     parts["SearchFile"]["properties"]["space"] |= {"$ref": "#/$defs/ranges", "minProperties": 1}
     parts["SearchFile"]["required"] = ["space"]
     parts |= {key: _value(tunable) for key, tunable in schema.tunables.items()}
@@ -93,11 +94,12 @@ def _section(schema: Schema, prefix: str, form: Callable[[Json], Json]) -> Json:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
-def _range(value: Json) -> Json:
-    """What a search may choose a value from."""
-    step = {"type": "number", "exclusiveMinimum": 0}
-    ends = {"low": value, "high": value, "log": {"type": "boolean"}, "step": step}
-    choices = {"type": "array", "minItems": 2, "uniqueItems": True, "items": value}
+def _range() -> Json:
+    """What a search may choose a value from; whether the values suit the parameter is said when the file is loaded."""
+    number = {"type": "number"}
+    step = {**number, "exclusiveMinimum": 0}
+    ends = {"low": number, "high": number, "log": {"type": "boolean"}, "step": step}
+    choices = {"type": "array", "minItems": 2, "uniqueItems": True}
     return {
         "type": "object",
         "anyOf": [

@@ -76,6 +76,15 @@ def test_parameters_may_be_nested_or_dotted_everywhere():
         ("{study: a, ablations: {x: {path: a, set: {decoder.layers: 3}}}}", "ablations.x"),
         ("{study: a, ablations: {x: {order: [a], set: {decoder.layers: 3}}}}", "ablations.x"),
         ("{study: a, profiles: {cpu: {ablations: {x: skipp}}}}", "profiles.cpu.ablations.x"),
+        ("{study: a, ablations: {x: {search: {space: {}}}}}", "ablations.x.search.space"),
+        (
+            "{study: a, ablations: {x: {search: {space: {decoder.layrs: {low: 1, high: 2}}}}}}",
+            "ablations.x.search.space",
+        ),
+        (
+            "{study: a, ablations: {x: {search: {space: {decoder.layers: {low: 1}}}}}}",
+            "ablations.x.search.space.decoder.layers",
+        ),
         ("{study: a, ablations: {9: {set: {decoder.layers: 3}}}}", "ablations"),
     ],
 )
