@@ -1,11 +1,12 @@
 """Metrics of one predicted name against the true one; a new metric is one decorated function.
 
-All take the words of both names and return a value for one sample; a run's score is the mean over samples. Words are
-compared as *sets*: a repeated word counts once, order does not matter (reference study).
+All take the words of both names and return a value for one sample; a run's score is the mean over samples. Unless a
+metric says otherwise, words are compared as *sets* (reference study): a repeated word counts once, in any order.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,13 @@ def f1(true: Words, predicted: Words) -> float:
     """Harmonic mean of a sample's precision and recall; 0 where both are."""
     common = len(set(true) & set(predicted))
     return 2 * common / (len(set(true)) + len(set(predicted))) if common else 0.0
+
+
+@metric()
+def f1_multiset(true: Words, predicted: Words) -> float:
+    """As f1, a repeated word counted as often as it occurs."""
+    common = (Counter(true) & Counter(predicted)).total()
+    return 2 * common / (len(true) + len(predicted)) if common else 0.0
 
 
 @metric()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.naming.metrics import METRICS, exact, f1, precision, recall, score
+from ablations.naming.metrics import METRICS, exact, f1, f1_multiset, precision, recall, score
 
 names = st.lists(st.sampled_from(["get", "set", "name", "value"]), max_size=5)
 
@@ -23,6 +23,25 @@ names = st.lists(st.sampled_from(["get", "set", "name", "value"]), max_size=5)
 def test_precision_recall_and_f1_of_a_sample(true, predicted, p, r, f):
     assert (precision(true, predicted), recall(true, predicted)) == pytest.approx((p, r))
     assert f1(true, predicted) == pytest.approx(f)
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "expected"),
+    [
+        (["a", "a", "b"], ["a"], 2 * 1 / 4),
+        (["a", "a", "b"], ["b", "a", "a"], 1),
+        (["a"], ["a", "a", "a"], 2 * 1 / 4),
+        (["a"], ["b"], 0),
+    ],
+)
+def test_f1_on_multisets_counts_a_repeated_word_as_often_as_it_occurs(true, predicted, expected):
+    assert f1_multiset(true, predicted) == pytest.approx(expected)
+
+
+@given(names, names)
+def test_on_names_without_repetitions_both_f1_agree(true, predicted):
+    once, again = list(dict.fromkeys(true)), list(dict.fromkeys(predicted))
+    assert f1_multiset(once, again) == pytest.approx(f1(true, predicted))
 
 
 def test_exact_minds_the_order_and_repetitions():
