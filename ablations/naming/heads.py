@@ -341,7 +341,9 @@ def best_sets(probabilities: Tensor, largest: int) -> Tensor:
     ordered, order = probabilities.sort(dim=1, descending=True, stable=True)  # topk breaks ties as it likes
     likeliest, index = ordered[:, :largest], order[:, :largest]
     size = torch.arange(1, likeliest.shape[1] + 1, device=likeliest.device)
-    expected = 2 * likeliest.double().cumsum(1) / (size + probabilities.double().sum(1, keepdim=True))
+    upto = (size[:, None] <= size).double()  # cumsum of floats is not deterministic on CUDA, and refused there
+    held = (likeliest.double()[:, :, None] * upto).sum(1)
+    expected = 2 * held / (size + probabilities.double().sum(1, keepdim=True))
     return index.masked_fill(size > expected.argmax(1, keepdim=True) + 1, -1)
 
 
