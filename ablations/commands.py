@@ -50,7 +50,7 @@ def run_study(
     """
     if executor not in EXECUTORS:
         raise UnknownName(one_of("executor", executor, EXECUTORS))
-    chosen = _chosen({variant.name: variant for variant in expand(study)}, only)
+    chosen = _chosen(study, only)
     open_searches = [
         each for each in study.ablations if each.search and each.levels[0].waits_for and each.levels[0].name in chosen
     ]
@@ -148,15 +148,18 @@ def _search(
     out.print()
 
 
-def _chosen(variants: Mapping[str, Variant], only: Sequence[str] | None) -> set[str]:
+def _chosen(study: Study, only: Sequence[str] | None) -> set[str]:
+    """Names of the variants to run: those named, those of the ablations named, and the baseline."""
+    variants = {variant.name: variant for variant in expand(study)}
     if not only:
         return set(variants)
-    known = {*variants, *(variant.ablation for variant in variants.values() if variant.ablation)}
+    ablations = {each.name: each for each in study.ablations}
     for name in only:
-        if name not in known:
-            raise UnknownName(one_of("ablation or variant", name, sorted(known)))
+        if name not in variants and name not in ablations:
+            raise UnknownName(one_of("ablation or variant", name, sorted({*variants, *ablations})))
     chosen = {name for name, variant in variants.items() if name in only or variant.ablation in only}
-    return chosen | {next(iter(variants))}
+    used = {step.variant for name in only if name in ablations for step in ablations[name].steps}
+    return chosen | used | {next(iter(variants))}
 
 
 def _say_intent(

@@ -87,6 +87,13 @@ def test_only_what_is_named_is_run_and_the_baseline_with_it(coin_study):
     assert "unknown ablation or variant 'fare'; did you mean 'fair'?" in unknown.stderr
 
 
+def test_a_path_brings_along_the_variants_whose_runs_it_uses(coin_study):
+    folder = coin_study("both: {set: {coin.weight: 0.9, coin.tosses: 50}}\nway: {path: both}\n").parent
+    done = ablations("run", "--only", "way", folder=folder)
+    assert "3 variants x 3 seeds = 9 runs" in done.stdout
+    assert {run_of(path) for path in folder.glob("results/runs/*/progress.json")} == {"baseline", "loaded", "both"}
+
+
 def test_a_wrong_study_is_refused_with_every_problem_and_nothing_is_written(coin_study):
     path = coin_study("heavy: {set: {coin.wieght: 0.9}}\nlight: {set: {coin.weight: 2}}")
     done = ablations("run", folder=path.parent)
