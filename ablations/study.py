@@ -140,7 +140,8 @@ def load_study(path: str | Path, profile: str | None = None) -> Study:
         problems += _merged(views)
     if problems or not schema:
         raise StudyError(str(path), dict.fromkeys(problems))
-    return _study(path, text, parsed.file, schema, views[chosen])
+    left_aside = profile is None and chosen != "gpu" and "gpu" in parsed.file.profiles and bool(machine.gpus())
+    return _study(path, text, parsed.file, schema, views[chosen], left_aside)
 
 
 def _read(path: Path) -> tuple[Document, str]:
@@ -184,7 +185,12 @@ def _chosen_profile(file: StudyFile, profile: str | None, problems: list[Problem
         problems.append(Problem(0, "profiles", one_of("profile", profile, file.profiles)))
         return None
     fitting = "gpu" if machine.gpus() else "cpu"
-    return next((name for name in (fitting, "cpu") if name in file.profiles), None)
+    return next((name for name in (fitting, "cpu") if name in file.profiles and not _absent(file, name)), None)
+
+
+def _absent(file: StudyFile, profile: str) -> list[str]:
+    """What a profile needs and is not there."""
+    return [needed for needed in file.profiles[profile].needs if not Path(needed).exists()]
 
 
 def _profiles(file: StudyFile, chosen: str | None) -> list[str | None]:
@@ -227,7 +233,7 @@ def _merged(views: Mapping[str | None, View]) -> Iterator[Problem]:
         yield document.problem(path, message + named)
 
 
-def _study(path: Path, text: str, file: StudyFile, schema: Schema, view: View) -> Study:
+def _study(path: Path, text: str, file: StudyFile, schema: Schema, view: View, gpu_left_aside: bool) -> Study:
     return Study(
         path=path,
         name=file.study,
@@ -252,11 +258,14 @@ def _study(path: Path, text: str, file: StudyFile, schema: Schema, view: View) -
         ablations=tuple(_ablation(name, view) for name in view.drafts),
         skipped=tuple(name for name, each in view.declared.items() if each is None),
         text=text,
-        notes=tuple(_notes(file, view)),
+        notes=tuple(_notes(file, view, gpu_left_aside)),
     )
 
 
-def _notes(file: StudyFile, view: View) -> Iterator[str]:
+def _notes(file: StudyFile, view: View, gpu_left_aside: bool) -> Iterator[str]:
+    if gpu_left_aside:
+        absent = ", ".join(_absent(file, "gpu"))
+        yield f"there is a GPU, but profile gpu needs {absent}, which is not there (--profile gpu insists)"
     pairs = len(view.seeds)
     if pairs < file.min_seeds:
         counted = f"{pairs} seed{'' if pairs == 1 else 's'}"

@@ -178,6 +178,9 @@ class Override(Change):
 class ProfileFile(_Part):
     """What differs on a kind of machine."""
 
+    needs: list[str] = Field(
+        [], description="Files or folders without which the profile is not taken by itself, only by --profile."
+    )
     seeds: Seeds = Field(None, description="Number of seeds, or the list of them.", validate_default=False)
     baseline: Settings = Field({}, description="Parameters that differ from the study's baseline.")
     ablations: dict[str, Annotated[Override, BeforeValidator(_skip_or_mapping)]] = Field(

@@ -459,7 +459,7 @@ WRONG = {
     ),
     "an unknown key of a profile": (
         "study: a\nprofiles:\n  cpu: {seed: 3}\n",
-        ["3 profiles.cpu.seed: unknown key 'seed'; did you mean 'seeds'? (valid: seeds, baseline, ablations)"],
+        ["3 profiles.cpu.seed: unknown key 'seed'; did you mean 'seeds'? (valid: needs, seeds, baseline, ablations)"],
     ),
     "an unknown key of a profile's ablation": (
         "study: a\nprofiles:\n  cpu: {ablations: {x: {group: y}}}\nablations: {x: {set: {decoder.layers: 3}}}\n",
@@ -1032,3 +1032,30 @@ def test_loading_and_expanding_the_reference_study_takes_a_fraction_of_a_second(
     start = time.process_time()
     expand(load_study(ROOT / "study.yaml", "gpu"))
     assert time.process_time() - start < 0.3
+
+
+@pytest.mark.parametrize(
+    ("gpus", "there", "asked", "taken", "noted"),
+    [
+        (1, True, None, "gpu", False),
+        (1, False, None, "cpu", True),
+        (1, False, "gpu", "gpu", False),
+        (1, False, "cpu", "cpu", False),
+        (0, True, None, "cpu", False),
+    ],
+)
+def test_a_profile_is_taken_by_itself_only_where_what_it_needs_is_there(
+    tmp_path, monkeypatch, gpus, there, asked, taken, noted
+):
+    monkeypatch.setattr("ablations.machine.gpus", lambda: gpus)
+    monkeypatch.chdir(tmp_path)
+    if there:
+        (tmp_path / "corpus").mkdir()
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "study: s\nsmallest_effect: 0.1\nprofiles: {gpu: {needs: [corpus]}, cpu: {}}\n"
+        "ablations: {deep: {set: {decoder.layers: 3}}}\n"
+    )
+    study = load_study(path, asked)
+    assert study.profile == taken
+    assert any("profile gpu needs corpus" in note for note in study.notes) == noted
