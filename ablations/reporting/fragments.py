@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ablations.reporting import designs, pictures, sections
+from ablations.reporting import designs, models, pictures, sections, training
 from ablations.reporting.context import Context
 
 STUB = "*This part is written when the report is rendered.*\n"
@@ -20,6 +20,9 @@ FRAGMENTS: dict[str, Callable[[Context, Path], str]] = {
     "forest": pictures.forest_plot,
     "scores": sections.scores,
     "factors": pictures.factors,
+    "training": training.training,
+    "events": training.events,
+    "models": models.models,
     "levels": designs.levels,
     "combinations": designs.combinations,
     "cost": pictures.cost,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ablations.analysis.curves import Curve, band
+from ablations.analysis.paired import Floats
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,4 @@ def _band(seeds: list[Seed]) -> tuple[Floats, Floats, Floats, Floats]:
     if len(every) > 400:
         every = np.linspace(low, high, 200)
     grid = every[(every >= low) & (every <= high)]
-    values = np.array([np.interp(grid, seed.steps, seed.values) for seed in seeds]).reshape(len(seeds), len(grid))
-    mean = values.mean(axis=0)
-    if len(seeds) < 2:
-        missing = np.full(len(grid), np.nan)
-        return grid, mean, missing, missing
-    from scipy import stats
-
-    half = stats.t.ppf(0.975, len(seeds) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(seeds))
-    return grid, mean, mean - half, mean + half
+    return (grid, *band([Curve(seed.steps, seed.values) for seed in seeds], grid))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,14 @@ class Outcome:
 Outcomes = Callable[[str, int], Outcome]
 
 
+More = Callable[[str, int, dict[str, Any]], Iterable[tuple[str, int, float, float]]]
+"""From variant, seed and the record's info, which it may change, to further rows of the metrics log."""
+
+
+def nothing_more(variant: str, seed: int, info: dict[str, Any]) -> Iterable[tuple[str, int, float, float]]:
+    return ()
+
+
 def everything_completes(variant: str, seed: int) -> Outcome:
     return Outcome()
 
@@ -86,8 +94,9 @@ def write_results(
     effects: Mapping[str, float] | None = None,
     *,
     steps: int = 200,
+    more: More = nothing_more,
 ) -> Study:
-    """Writes a record and a metrics log for each planned run that did not stay away."""
+    """Writes a record and a metrics log for each planned run that did not stay away; ``more`` adds to both."""
     study = load_study(study_path)
     store = Store(root)
     effects = EFFECTS if effects is None else effects
@@ -100,6 +109,9 @@ def write_results(
         value = _score(key.variant, key.seed, effects)
         _write_metrics(folder, value, key.seed, steps, diverged=outcome.status != "completed")
         record = _record(json.loads((folder / "job.json").read_text()), outcome, value, steps)
+        rows = more(key.variant, key.seed, record["info"])
+        with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
         (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
     return study
 

@@ -76,13 +76,7 @@ def _limits(axes: Axes, part: Sequence[Series]) -> None:
     values = values[np.isfinite(values)]
     if not values.size:
         return
-    low, high = float(values.min()), float(values.max())
-    if values.size > 40:
-        robust = float(np.quantile(values, 0.98))
-        if high - robust > 2 * (robust - low) > 0:
-            high = robust
-    pad = 0.06 * (high - low or abs(high) or 1.0)
-    axes.set_ylim(low - pad, high + pad)
+    axes.set_ylim(*style.roomy(values))
     steps = max(float(seed.steps[-1]) for each in part for seed in each.seeds)
     start = min(float(seed.steps[0]) for each in part for seed in each.seeds)
     axes.set_xlim(start if steps > start else start - 1, steps if steps > start else steps + 1)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ablations.reporting.text import plain
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 WIDTH = 7.4  # inches; a page's text is 6.5 wide, so that 8 points print as 7
 INK, QUIET, FAINT, SHADE = "#1c2126", "#59636e", "#b4bcc4", "#eceff2"
@@ -160,6 +162,24 @@ def _inside(placed: list[float], gap: float, low: float, high: float) -> list[fl
         ceiling = high if rank == len(placed) - 1 else placed[rank + 1] - gap
         placed[rank] = min(placed[rank], ceiling)
     return placed
+
+
+def roomy(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Limits of an axis with all finite values and a little room, but without room for the spike of a single run.
+
+    Args:
+        values: At least one of them finite.
+    """
+    import numpy as np
+
+    known = values[np.isfinite(values)]
+    low, high = float(known.min()), float(known.max())
+    if known.size > 40:
+        robust = float(np.quantile(known, 0.98))
+        if high - robust > 2 * (robust - low) > 0:
+            high = robust
+    pad = 0.06 * (high - low or abs(high) or 1.0)
+    return low - pad, high + pad
 
 
 def quiet_grid(axes: Axes) -> None:
