@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ablations.reporting import designs, models, pictures, sections, training
+from ablations.reporting import checks, designs, models, paths, pictures, sections, training
 from ablations.reporting.context import Context
 
 STUB = "*This part is written when the report is rendered.*\n"
@@ -25,8 +25,11 @@ FRAGMENTS: dict[str, Callable[[Context, Path], str]] = {
     "models": models.models,
     "levels": designs.levels,
     "combinations": designs.combinations,
+    "paths": paths.paths,
     "cost": pictures.cost,
+    "warnings": checks.warnings,
     "data": pictures.data,
+    "checks": checks.checks,
     "ledger": sections.ledger,
     "limits": sections.limits,
     "reproduce": sections.reproduce,

@@ -64,12 +64,13 @@ def series(variant: str, curves: pd.DataFrame, statuses: Mapping[str, str], poin
 
     Args:
         variant: Whose.
-        curves: Its points: run_id, step, value.
+        curves: Its points: run_id, step, value; of two at one step the later stays.
         statuses: Status by run id.
         points: Average noisy values within so many stretches of steps first; 0 keeps every point.
     """
     seeds = []
-    for run_id, run in curves.groupby("run_id", sort=False):
+    for run_id, logged in curves.groupby("run_id", sort=False):
+        run = logged.drop_duplicates("step", keep="last")
         steps, values = run["step"].to_numpy(float), run["value"].to_numpy(float)
         keep = np.isfinite(values)
         order = np.argsort(steps[keep], kind="stable")

@@ -45,7 +45,7 @@ def training(ctx: Context, folder: Path) -> str:
     found = diagnoses(ctx)
     if not found:
         return "The runs recorded no losses on validation samples while they trained."
-    metric = tables.words_of(validation_metric(ctx) or "")
+    metric = capitalised(tables.words_of(validation_metric(ctx) or ""))
     over = {arm: runs for arm, runs in found.items() if any(run.overfitting.overfitted for run in runs)}
     said = [
         tied_figures(escape(overfitting_sentence(arm, [run.overfitting for run in runs], metric=metric)))

@@ -1,0 +1,138 @@
+"""What the records say against, and of, their data: warnings, overlap of the splits, archives, augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ablations.reporting.context import Context
+from ablations.reporting.markdown import Column, bullets, callout, join, table
+from ablations.reporting.text import code, count, escape, number, share, tied
+
+SPLITS = ("validation", "test")
+SHARES = {
+    "names": "functions whose name is that of a training function",
+    "bodies": "functions whose code, the name masked, is that of a training function",
+    "functions": "functions of which both are true of one training function",
+    "name_words": "words of names that a training name holds",
+    "body_words": "words of code that training code holds",
+}
+PAIRS = 10  # of near-synonyms, as an example
+
+
+def warnings(ctx: Context, folder: Path) -> str:
+    """A callout with what the data are not as they should be; nothing where all is well."""
+    found: dict[str, list[str]] = {}
+    for name, facts in _facts(ctx).items():
+        for warning in facts.get("warnings") or ():
+            found.setdefault(str(warning), []).append(name)
+    if not found:
+        return ""
+    everyone = len(_facts(ctx))
+    items = [f"{escape(text)}{_whose(names, everyone)}." for text, names in found.items()]
+    return callout("warning", "The data are not all as they should be", bullets(items))
+
+
+def checks(ctx: Context, folder: Path) -> str:
+    """Overlap of the splits, duplicates, archives, and augmentation, as far as the records hold them."""
+    facts = _facts(ctx)
+    if not facts:
+        return "The runs recorded nothing about their data."
+    blocks = [_overlap(facts), bullets(_sentences(facts))]
+    return join(*blocks) if any(blocks) else "The runs recorded no overlap of the splits, no archive, no augmentation."
+
+
+def _facts(ctx: Context) -> dict[str, Mapping[str, Any]]:
+    """``info.data`` of each variant's first completed run; variants without it are left out."""
+    found = {}
+    for variant in ctx.variants:
+        for record in ctx.records_of(variant.name)[:1]:
+            kept = (record.get("info") or {}).get("data")
+            if kept:
+                found[variant.name] = kept
+    return found
+
+
+def _distinct(facts: Mapping[str, Mapping[str, Any]], key: str) -> list[tuple[list[str], dict[str, Any]]]:
+    """The different values of a fact, each with the arms that have it; missing and empty ones are left out."""
+    found: dict[str, tuple[list[str], dict[str, Any]]] = {}
+    for name, kept in facts.items():
+        value = kept.get(key)
+        if isinstance(value, dict) and value:
+            found.setdefault(repr(value), ([], value))[0].append(name)
+    return list(found.values())
+
+
+def _whose(names: list[str], everyone: int) -> str:
+    """In brackets, the arms that a fact is of; nothing where it is of all."""
+    if len(names) == everyone:
+        return ""
+    return f" ({', '.join(map(code, names))})" if len(names) <= 4 else f" ({code(names[0])} and {len(names) - 1} more)"
+
+
+def _overlap(facts: Mapping[str, Mapping[str, Any]]) -> str:
+    found = _distinct(facts, "overlap")
+    if not found:
+        return ""
+    several = len(found) > 1 or len(found[0][0]) < len(facts)
+    columns = [Column("Data of")] if several else []
+    columns += [Column("Share of"), *(Column(split, "right") for split in SPLITS)]
+    rows = []
+    for names, shares in found:
+        for key, words in SHARES.items():
+            if not any(key in (shares.get(split) or {}) for split in SPLITS):
+                continue
+            cells = [share((shares.get(split) or {}).get(key)) for split in SPLITS]
+            rows.append([*([_arms(names)] if several else []), words, *cells])
+    caption = "How much of validation and test the training split has shown already."
+    return table(columns, rows, label="overlap", caption=caption)
+
+
+def _arms(names: list[str]) -> str:
+    return ", ".join(map(code, names)) if len(names) < 5 else f"{code(names[0])} and {len(names) - 1} more"
+
+
+def _sentences(facts: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """One sentence for each distinct fact of a kind."""
+    for key, worded in WORDED.items():
+        for names, value in _distinct(facts, key):
+            yield f"{worded(value)}{_whose(names, len(facts))}."
+
+
+def _duplicates(found: Mapping[str, Any]) -> str:
+    by_split = ", ".join(f"{escape(split)} {count(n)}" for split, n in found.items())
+    return f"Functions whose body and name occur in an earlier split or file: {by_split}"
+
+
+def _archive(found: Mapping[str, Any]) -> str:
+    size = tied(f"{number(float(found.get('size') or 0) / 1e6, 1)} MB")
+    return f"Read from the archive {code(found.get('name', ''))}: {size}, SHA-256 {code(str(found.get('sha256', '')))}"
+
+
+def _known(found: Mapping[str, Any]) -> str:
+    parts = []
+    for what, expected in (found.get("expected") or {}).items():
+        there = (found.get("found") or {}).get(what) or {}
+        splits = ", ".join(f"{escape(s)} {count(there.get(s))} of {count(n)}" for s, n in expected.items())
+        parts.append(f"{escape(what)}: {splits}")
+    return "Found, of what others have published: " + "; ".join(parts)
+
+
+def _augmentation(found: Mapping[str, Any]) -> str:
+    source = "learnt from the training split" if found.get("source") == "learnt" else f"of {code(found.get('source'))}"
+    text = (
+        f"Names are augmented with {count(found.get('pairs'))} pairs of near-synonyms {source}, which could replace "
+        f"{share(found.get('replaceable_share'))} of the words of training names"
+    )
+    pairs = [f"{code(pair[0])} ~ {code(pair[1])}" for pair in (found.get("first_pairs") or [])[:PAIRS] if len(pair) > 1]
+    return f"{text}; the first are {', '.join(pairs)}" if pairs else text
+
+
+WORDED: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "duplicates": _duplicates,
+    "archive": _archive,
+    "known": _known,
+    "augmentation": _augmentation,
+}
+"""How a fact of the data reads, by its key."""
