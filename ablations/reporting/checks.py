@@ -107,7 +107,8 @@ def _duplicates(found: Mapping[str, Any]) -> str:
 
 def _archive(found: Mapping[str, Any]) -> str:
     size = tied(f"{number(float(found.get('size') or 0) / 1e6, 1)} MB")
-    return f"Read from the archive {code(found.get('name', ''))}: {size}, SHA-256 {code(str(found.get('sha256', '')))}"
+    start = code(str(found.get("sha256", ""))[:16])
+    return f"Read from the archive {code(found.get('name', ''))}: {size}, SHA-256 begins with {start}"
 
 
 def _known(found: Mapping[str, Any]) -> str:

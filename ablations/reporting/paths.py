@@ -84,17 +84,16 @@ def _table(ctx: Context, path: Ablation, rows: list[steps.Row], at: int) -> str:
         Column("Change by the step", "right"),
         Column("95 % interval", "right"),
         Column("From the baseline", "right"),
-        Column("95 % interval", "right"),
     ]
     cells = []
     for number_, (stop, row) in enumerate(zip(path.steps, rows, strict=True)):
         values, ids = scores_of(ctx, stop.variant, ctx.study.metric), ctx.ids[stop.variant]
         before = ctx.ids[path.steps[number_ - 1].variant] if number_ else ()
         reached = evidence(spread(mean(values), deviation(values), decimals), ids) if ids else DASH
-        first = [*_figures(row.step, (*ids, *before), decimals)]
+        step = _figures(row.step, (*ids, *before), decimals)
         change = escape(row.label) if number_ else DASH
-        second = _figures(row.total, (*ids, *ctx.ids[ctx.baseline.name]), decimals)
-        cells.append([str(number_), change, code(stop.variant), reached, *first, *second])
+        total, _ = _figures(row.total, (*ids, *ctx.ids[ctx.baseline.name]), decimals)
+        cells.append([str(number_), change, code(stop.variant), reached, *step, total])
     caption = (
         f"The path to {code(path.start)}. Change by the step: against the arm before it, paired by seed. A step whose "
         "config another arm has is shown under that arm's name; its runs serve."

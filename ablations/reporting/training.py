@@ -68,7 +68,13 @@ def training(ctx: Context, folder: Path) -> str:
             "Training samples were not scored like validation samples (`evaluation.train_samples`), so the gap between "
             "the two is not known. What is said of overfitting rests on the loss of each batch as it was trained on."
         )
-    return join(*blocks, *(_figures(ctx, group, at + 1, folder) for at, group in enumerate(ctx.groups)))
+    return join(*blocks, *(_figures(ctx, group, at + 1, folder) for at, group in enumerate(_groups(ctx))))
+
+
+def _groups(ctx: Context) -> list[Group]:
+    """The groups of the study; arms without one share a picture, lest each stands alone beside the baseline."""
+    alone = tuple(arm for group in ctx.groups if not group.name for arm in group.variants)
+    return [*([Group("", alone)] if alone else []), *(group for group in ctx.groups if group.name)]
 
 
 def diagnoses(ctx: Context) -> dict[str, list[Diagnosis]]:
@@ -162,8 +168,9 @@ def _figures(ctx: Context, group: Group, at: int, folder: Path) -> str:
         label = f"losses-{at}" + (f"-{start // losses.PER_FIGURE + 1}" if start else "")
         style.save(losses.draw(part, shared=shared), folder / f"{label}.svg")
         scale = "" if shared else " The losses are of different quantities: each panel has a scale of its own."
+        title = escape(capitalised(group.name or "arms without a group"))
         caption = (
-            f"{escape(capitalised(group.title))}: loss on validation samples (solid) and on training samples (dashed), "
+            f"{title}: loss on validation samples (solid) and on training samples (dashed), "
             "both in evaluation mode. Mean over completed seeds, from 3 seeds on with its pointwise 95 % t band; "
             f"faint: single seeds; ▼: where the mean validation loss is least.{scale}"
         )
