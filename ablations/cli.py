@@ -6,6 +6,7 @@ data that are not there; 130 stopped by hand.
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -94,6 +95,10 @@ def run(
     except KeyboardInterrupt:
         print("\nStopped. What has ended is kept; `ablations run` goes on from there.", file=sys.stderr)
         raise typer.Exit(130) from None
+    if completed and not only:
+        options = [("--study", study, STUDY), ("--results", results, RESULTS), ("--profile", profile, None)]
+        given = [text for name, value, default in options if value != default for text in (name, str(value))]
+        _out().print(f"Next: {shlex.join(['ablations', 'report', *given])}", soft_wrap=True)
     raise typer.Exit(0 if completed else 1)
 
 

@@ -234,7 +234,7 @@ def _say_outcome(study: Study, store: Store, keys: Sequence[RunKey], out: Consol
     statuses = Counter(store.status(key.run_id) for key in keys)
     out.print()
     if statuses["completed"] == len(keys):
-        out.print("All runs have completed. Next: ablations report")
+        out.print("All runs have completed.")
         return True
     out.print(_counted(statuses))
     if statuses["failed"] or statuses["diverged"]:

@@ -27,7 +27,9 @@ def test_a_study_is_run_once_and_then_known_to_be_done(coin_study):
     assert first.returncode == 0, first.stderr
     assert "2 variants x 3 seeds = 6 runs, 6 to run." in first.stdout
     assert first.stdout.count("✓ completed") == 6
-    assert "All runs have completed. Next: ablations report" in first.stdout
+    assert first.stdout.endswith("All runs have completed.\nNext: ablations report\n")
+    again = ablations("run", "--study", str(folder / "study.yaml"), "--results", "results/", folder=folder)
+    assert f"Next: ablations report --study {folder}/study.yaml\n" in again.stdout
     again = ablations("run", folder=folder)
     assert "6 runs, 0 to run." in again.stdout
     assert again.returncode == 0

@@ -195,8 +195,9 @@ def context_of(study: Study, store: Store) -> Context:
 
 def _superseded(store: Store, run_ids: Iterable[str]) -> list[dict[str, Any]]:
     """Records of attempts that were retried, oldest first within a run."""
-    return [
+    found = [
         json.loads(path.read_bytes())
         for run_id in sorted(run_ids)
-        for path in sorted(store.run_dir(run_id).glob("record-a*.json"))
+        for path in store.run_dir(run_id).glob("record-a*.json")
     ]
+    return sorted(found, key=lambda record: (record["run_id"], record["attempt"]))

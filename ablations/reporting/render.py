@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from ablations.reporting.context import Context, load_context
 
 QUARTO_SECONDS = 300
 IGNORED = ("_output", ".quarto", "__pycache__", "*_files", "*.typ", ".gitignore")
+
+_logger = logging.getLogger(__name__)
 
 
 def render_report(study: Path | str, results: Path | str, profile: str | None = None) -> list[Path]:
@@ -42,16 +45,24 @@ def render_report(study: Path | str, results: Path | str, profile: str | None = 
 
 
 def render_project(project: Path, output: Path, ctx: Context) -> list[Path]:
-    """Renders a project whose fragments are written, with Quarto where it is installed."""
+    """Renders a project whose fragments are written, with Quarto where it is installed and able to.
+
+    Where Quarto fails, its words are logged as a warning and the built-in renderer takes over, unless
+    ``ABLATIONS_RENDERER=quarto`` insists.
+    """
     quarto = find_quarto()
-    if quarto is None:
-        metadata = {"title": ctx.study.name, "epoch": ctx.epoch}
-        return builtin.render(project, output, metadata=metadata)
-    return _render_with_quarto(quarto, project, output, ctx)
+    if quarto is not None:
+        try:
+            return _render_with_quarto(quarto, project, output, ctx)
+        except RenderError as error:
+            if os.environ.get("ABLATIONS_RENDERER") == "quarto":
+                raise
+            _logger.warning("%s\nThe built-in renderer takes over.", error)
+    return builtin.render(project, output, metadata={"title": ctx.study.name, "epoch": ctx.epoch})
 
 
 def find_quarto() -> str | None:
-    """Path of the Quarto program, or None. ``ABLATIONS_RENDERER=builtin`` does without it."""
+    """Path of the Quarto program, or None; ``ABLATIONS_RENDERER=builtin`` does without it."""
     if os.environ.get("ABLATIONS_RENDERER") == "builtin":
         return None
     beside = Path(sys.executable).parent / "quarto"  # where the extra `quarto` puts it, the environment active or not
@@ -61,7 +72,12 @@ def find_quarto() -> str | None:
 def _render_with_quarto(quarto: str, project: Path, output: Path, ctx: Context) -> list[Path]:
     environment = {**os.environ, "SOURCE_DATE_EPOCH": ctx.epoch, "ABLATIONS_FRAGMENTS": "written"}
     command = [quarto, "render", str(project), "--metadata", f"title:{ctx.study.name}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=QUARTO_SECONDS, check=False)
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=QUARTO_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RenderError(f"quarto render could not be run: {error}") from error
     written = {kind: sorted((project / "_output").glob(f"*.{kind}")) for kind in ("html", "pdf")}
     if done.returncode or not all(written.values()):
         raise RenderError(f"quarto render failed ({done.returncode}):\n{done.stderr[-4000:]}")

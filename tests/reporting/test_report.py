@@ -242,8 +242,24 @@ def test_a_failing_quarto_is_quoted(state: State, tmp_path: Path, monkeypatch: p
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     made = state("nothing")
+    monkeypatch.setenv("ABLATIONS_RENDERER", "quarto")
     with pytest.raises(RenderError, match="no such font"):
         render_report(made.study, made.results)
+
+
+def test_where_quarto_fails_its_words_are_said_and_the_built_in_renderer_takes_over(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("ABLATIONS_RENDERER")
+    program = tmp_path / "quarto"
+    program.write_text("#!/bin/sh\necho 'no such font' >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    made = state("nothing")
+    _, pdf = render_report(made.study, made.results)
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert "no such font" in caplog.text
+    assert "built-in renderer takes over" in caplog.text
 
 
 def test_reading_a_report_needs_neither_torch_nor_a_drawing_library() -> None:
