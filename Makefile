@@ -19,7 +19,7 @@ test: setup-dev
 	$(BIN)/python -m pytest -q
 
 test-fast: setup-dev
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
 
 lint: setup-dev
 	$(BIN)/ruff format --check .

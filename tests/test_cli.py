@@ -89,6 +89,7 @@ def test_only_what_is_named_is_run_and_the_baseline_with_it(coin_study):
     assert "unknown ablation or variant 'fare'; did you mean 'fair'?" in unknown.stderr
 
 
+@pytest.mark.slow
 def test_a_path_brings_along_the_variants_whose_runs_it_uses(coin_study):
     folder = coin_study("both: {set: {coin.weight: 0.9, coin.tosses: 50}}\nway: {path: both}\n").parent
     done = ablations("run", "--only", "way", folder=folder)

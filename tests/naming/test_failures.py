@@ -57,6 +57,7 @@ def losses(log):
     return [(step, value) for name, step, value in as_in_the_file(log) if name == "train_loss"]
 
 
+@pytest.mark.slow
 def test_a_spike_is_recorded_with_its_batch_and_training_goes_on():
     events, plant = [], Plant("spike")
     _, log = trained(policy("continue"), events=events, before_step=plant)
@@ -95,6 +96,7 @@ def test_a_value_that_is_not_finite_stops_a_run(on_failure):
 
 @pytest.mark.parametrize("kind", ["spike", "nan"])
 @pytest.mark.parametrize("read_every", [1, 10])  # as on a CPU; as on a GPU, where a failure is seen some steps later
+@pytest.mark.slow
 def test_a_rollback_goes_on_as_if_the_bad_batch_had_never_been_there(kind, read_every, monkeypatch):
     """The reference is a training whose order lacks the bad batch and the one before it: equal to the bit."""
     monkeypatch.setitem(training.LOG_EVERY_STEPS, "cpu", read_every)
@@ -172,6 +174,7 @@ def test_another_error_stays_what_it_is():
         trained(policy("continue"), before_step=fail)
 
 
+@pytest.mark.slow
 def test_watching_changes_no_number():
     """What training computes does not depend on the policy as long as nothing happens."""
     quiet = {"learning_rate": 5e-4}

@@ -256,6 +256,7 @@ def deterministic():
 
 @pytest.mark.parametrize("encoding", ["words", "bpe"])
 @pytest.mark.parametrize(("kind", "unit"), [("parallel", "not knowing the others"), ("set", "each there or not")])
+@pytest.mark.slow
 def test_a_direct_kind_trains_to_the_bit_and_says_what_its_loss_is(kind, unit, encoding, deterministic):
     config = config_of(
         decoder={"kind": kind}, training={"max_steps": 30}, data={"encoding": encoding, "vocabulary": 600}

@@ -74,6 +74,7 @@ def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_rolls_back_is_resumed_with_what_it_has_skipped(tmp_path):
     config = config_of(training={"max_steps": 40, "on_failure": "rollback"}, evaluation={"every_steps": 10})
     bad = []
@@ -102,6 +103,7 @@ def test_a_run_that_rolls_back_is_resumed_with_what_it_has_skipped(tmp_path):
     assert events == unbroken
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_left_aside(tmp_path, capsys):
     broken(CONFIG, tmp_path, 17)
     outcome, _ = trained(CONFIG, checkpoints=at(tmp_path, "other"))
@@ -110,6 +112,7 @@ def test_a_checkpoint_of_another_run_is_left_aside(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text", "empty"])
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_left_aside(tmp_path, capsys, damage):
     broken(CONFIG, tmp_path, 17)
     file = tmp_path / "checkpoint" / "last.pt"

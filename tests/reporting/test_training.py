@@ -55,6 +55,7 @@ def ctx(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Cont
     return load_context(study, folder / "results")
 
 
+@pytest.mark.slow
 def test_an_arm_that_overfits_is_named_with_its_best_step(ctx: Context, tmp_path: Path) -> None:
     said = training.training(ctx, tmp_path)
     assert "3 of 3\u00a0runs overfitted" in said
