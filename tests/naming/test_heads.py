@@ -244,16 +244,6 @@ def test_a_set_has_its_own_output_layer_and_no_other():
 # -- training -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def deterministic():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("encoding", ["words", "bpe"])
 @pytest.mark.parametrize(("kind", "unit"), [("parallel", "not knowing the others"), ("set", "each there or not")])
 @pytest.mark.slow
