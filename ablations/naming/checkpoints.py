@@ -1,9 +1,9 @@
-"""Where a run can return to: its best weights, and its last checkpoint as a whole."""
+"""Where a run can return to: its best weights, and its last checkpoints as a whole."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import pickle
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Best:
@@ -52,16 +52,23 @@ class Best:
 
 
 class Checkpoints:
-    """The last checkpoint of a run: a file in its folder, or a copy in memory where it has none.
+    """The last two checkpoints of a run: files in its folder, or a copy of the last in memory where it has none.
+
+    Two, because a file can be damaged after it was written whole. One that cannot be used is left aside: it is removed,
+    which is said on stderr and in :attr:`left_aside`, and the one before it takes its place.
 
     Args:
-        path: The file, or None to keep checkpoints in memory.
+        path: The file of the last one, or None to keep it in memory; the one before lies beside it.
         key: Says which run, code and data a checkpoint belongs to; another's is never loaded.
+
+    Attributes:
+        left_aside: What could not be used and why, in this attempt and in those whose work is taken up.
     """
 
     def __init__(self, path: Path | None = None, key: str = ""):
         self._path, self._key = path, key
         self._held: dict[str, Any] | None = None
+        self.left_aside: list[str] = []
 
     @property
     def lasting(self) -> bool:
@@ -69,21 +76,20 @@ class Checkpoints:
         return self._path is not None
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keeps a checkpoint in place of the one before.
+        """Keeps a checkpoint, and of those before it the last one.
 
-        The file is replaced as a whole: whoever is killed while writing leaves the earlier one. Where it cannot be
-        written (disk full), the run goes on with a copy in memory.
+        Each file is replaced as a whole: whoever is killed while writing leaves the earlier ones. Where it cannot be
+        written (disk full), the run goes on with a copy in memory, and the files stay for whoever resumes it.
 
         Args:
             state: Tensors and plain values, in dicts and lists.
         """
-        whole = {"format": FORMAT, "key": self._key, **state}
+        whole = {"format": FORMAT, "key": self._key, "left_aside": self.left_aside, **state}
         if self._path is not None:
             try:
                 _write(self._path, whole)
             except (OSError, RuntimeError) as error:
                 print(f"no checkpoint could be written: {error}; training goes on without", file=sys.stderr)
-                self._path.unlink(missing_ok=True)  # a rollback must not find one that is older than it thinks
             else:
                 self._held = None
                 return
@@ -93,28 +99,46 @@ class Checkpoints:
         """The last checkpoint, its tensors in main memory; None where there is none that this run can use."""
         if self._held is not None:
             return dict(_copied(self._held))
-        if self._path is None or not self._path.exists():
-            return None
+        for path in (self._path, _previous(self._path)) if self._path is not None else ():
+            if not path.is_file():
+                continue
+            state, problem = self._read(path)
+            if not problem:
+                self.left_aside[:] = dict.fromkeys([*state["left_aside"], *self.left_aside])
+                return state
+            self.left_aside.append(f"{path.name}: {problem}")
+            print(f"a checkpoint is left aside: {path.name} is {problem}", file=sys.stderr)
+            with contextlib.suppress(OSError):
+                path.unlink()  # the next one written must not put it in the place of the sound one before it
+        return None
+
+    def _read(self, path: Path) -> tuple[dict[str, Any], str]:
+        """A file's checkpoint, and why it cannot be used; nothing in it is executed."""
         try:
-            _check_sums(self._path)
-            state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
-            problem = "of another run, code, data or device" if state["key"] != self._key else ""
-            problem = problem or ("of another version" if state["format"] != FORMAT else "")
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError,
-                zipfile.BadZipFile) as error:  # fmt: skip
-            problem = f"unreadable ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-        if problem:
-            print(f"a checkpoint is left aside: it is {problem}", file=sys.stderr)
-            return None
-        return state
+            _check_sums(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if state["key"] != self._key:
+                return {}, "of another run, code, data or device"
+            if state["format"] != FORMAT:
+                return {}, "of another version"
+            return {**state, "left_aside": [str(each) for each in state["left_aside"]]}, ""
+        except Exception as error:  # damaged bytes make the readers of zip and pickle raise whatever comes to them
+            said = str(error).splitlines()
+            return {}, f"unreadable ({said[0] if said else type(error).__name__})"
 
 
 def _check_sums(path: Path) -> None:
     """Raises BadZipFile where the bytes are not those that were written: torch itself does not look."""
     with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise zipfile.BadZipFile("compressed, which no checkpoint is")  # what it unpacks to has no bound
         damaged = archive.testzip()
     if damaged is not None:
         raise zipfile.BadZipFile(f"checksum of {damaged} does not match")
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"previous{path.suffix}")
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:
@@ -125,6 +149,8 @@ def _write(path: Path, state: Mapping[str, Any]) -> None:
             torch.save(dict(state), file)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            os.replace(path, _previous(path))
         os.replace(part, path)
     except (OSError, RuntimeError):
         part.unlink(missing_ok=True)

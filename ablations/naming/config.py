@@ -54,13 +54,19 @@ class Data:
     abstract_methods: bool = tunable(True, "keep functions without a body")
     empty_bodies: bool = tunable(True, "keep functions whose body does nothing")
     overrides: bool = tunable(True, "keep functions marked as overriding another")
-    special_methods: bool = tunable(
-        True, "keep methods whose name the language prescribes, e.g. Python's __init__ (Java's constructors are none)"
-    )
     recursive_calls: str = tunable(
         "keep",
         "the function's own name inside its body: keep it, mask it too, or drop such functions",
         choices=("keep", "mask", "drop"),
+    )
+    drop_from: str = tunable(
+        "all",
+        "splits that lose what abstract_methods, empty_bodies, overrides and recursive_calls do not keep; "
+        "train: every arm is scored on the same functions",
+        choices=("all", "train"),
+    )
+    special_methods: bool = tunable(
+        True, "keep methods whose name the language prescribes, e.g. Python's __init__ (Java's constructors are none)"
     )
     docstrings: bool = tunable(True, "keep docstrings and comments inside the function")
     keywords: bool = tunable(True, "keep the language's keywords, and self, cls, this and super, in the body")

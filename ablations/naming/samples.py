@@ -19,7 +19,7 @@ from ablations.naming.overlap import overlap
 from ablations.naming.splits import assign
 from ablations.naming.words import split_words, without_keywords
 
-VERSION = 3  # part of cache keys: raise it when the same functions and options would give other samples
+VERSION = 4  # part of cache keys: raise it when the same functions and options would give other samples
 _LISTED = 50  # names of projects or files in the record at most
 _NEAR = 0.01  # a known count of functions may be missed by so much: parsers differ in what they can read
 MASK = "\0"  # stands where a name was; no source text holds it
@@ -74,7 +74,8 @@ def make_samples(table: Table, sources: Sequence[Source], corpus: Corpus, data: 
     for index, file in enumerate(table.numbers[:, 0].tolist()):
         by_split[split_of[file]].append(index)
     splits = {
-        split: _capped(chosen.fill(_rows(table, by_split[split])), caps[split], chosen.dropped) for split in SPLITS
+        split: _capped(chosen.fill(_rows(table, by_split[split]), split), caps[split], chosen.dropped)
+        for split in SPLITS
     }
     empty = [split for split in SPLITS if not splits[split].codes]
     if empty:
@@ -90,6 +91,7 @@ def make_samples(table: Table, sources: Sequence[Source], corpus: Corpus, data: 
         **_losses(table, sources, chosen.dropped),
         **_words(splits),
         "duplicates": {split: splits[split].duplicates for split in SPLITS},
+        "scored": {split: _scored(splits[split]) for split in SPLITS if split != "train"},
         "overlap": overlap(splits["train"], {split: splits[split] for split in SPLITS if split != "train"}),
         **({"known": {"expected": corpus.known, "found": found}} if corpus.known else {}),
         "warnings": list(_misses(corpus.known, found, data)),
@@ -143,44 +145,61 @@ class _Choice:
     dropped: Counter[str]
     seen: set[bytes]
 
-    def fill(self, rows: Iterator[_Row]) -> Split:
+    def fill(self, rows: Iterator[_Row], name: str) -> Split:
         split = Split()
+        applies = name == "train" or self.data.drop_from == "all"
         for row in rows:
             target = " ".join(split_words(row.name))
-            reason = self._unwanted(row, target)
-            code, own_name = ("", False) if reason else _shown(row, self.data, self.language)
-            if own_name and self.data.recursive_calls == "drop":
-                reason = "own name in its body"
-            digest = hashlib.blake2b(" ".join([row.name, *code.split()]).encode("utf-8"), digest_size=16).digest()
+            shown = _shown(row, self.data, self.language)
+            reason = self._prescribed(row) or (self._unwanted(row, shown) if applies else "")
+            digest = _digest(row.name, shown.unmasked)
             if not reason and digest in self.seen:
                 split.duplicates += 1
                 reason = "duplicate" if self.data.drop_duplicates else ""
+            self.seen.add(digest)  # of what is dropped, too: what one split loses must not change another
+            reason = reason if target else "no word in its name"
             if reason:
                 self.dropped[reason] += 1
                 continue
-            self.seen.add(digest)
-            split.codes.append(code)
+            split.codes.append(shown.code)
             split.targets.append(target)
             split.ids.append(f"{self.sources[row.file].name}:{row.line}:{row.column}")
             split.digests.append(digest)
-            split.own_names.append(own_name)
+            split.own_names.append(shown.own_name)
         return split
 
-    def _unwanted(self, row: _Row, target: str) -> str:
+    def _prescribed(self, row: _Row) -> str:
+        """Why a function is no part of the task; empty where it is one."""
+        special = self.language == "python" and row.name.startswith("__") and row.name.endswith("__")
+        return "special method" if special and not self.data.special_methods else ""
+
+    def _unwanted(self, row: _Row, shown: _Shown) -> str:
         """Why a function is dropped for what it is; empty where it is kept."""
-        prescribed = self.language == "python" and row.name.startswith("__") and row.name.endswith("__")
         reasons = {
-            "no word in its name": not target,
-            "special method": prescribed and not self.data.special_methods,
             "abstract": row.flags & ABSTRACT and not self.data.abstract_methods,
             "empty body": row.flags & EMPTY and not self.data.empty_bodies,
             "override": row.flags & OVERRIDE and not self.data.overrides,
+            "own name in its body": shown.own_name and self.data.recursive_calls == "drop",
         }
         return next((reason for reason, holds in reasons.items() if holds), "")
 
 
-def _shown(row: _Row, data: Data, language: str) -> tuple[str, bool]:
-    """The function's code with MASK for its name, and whether the name occurs a second time."""
+@dataclass(frozen=True)
+class _Shown:
+    """What a model gets of a function.
+
+    Attributes:
+        code: With MASK for the name, and for its other occurrences where they are masked.
+        unmasked: The same with the other occurrences left: what makes two functions duplicates.
+        own_name: Whether the name occurs a second time.
+    """
+
+    code: str
+    unmasked: str
+    own_name: bool
+
+
+def _shown(row: _Row, data: Data, language: str) -> _Shown:
     hidden = [] if data.docstrings else row.comments
     spans = [(row.name_start, row.name_start + len(row.name), MASK), *((start, end, " ") for start, end in hidden)]
     pieces, at = [], 0
@@ -191,10 +210,20 @@ def _shown(row: _Row, data: Data, language: str) -> tuple[str, bool]:
     if hidden:
         code = re.sub(r"\s*\n", "\n", code)  # lines that held nothing but a comment
     places = list(_occurrences(code, row.name)) if row.name in code else []
+    masked = code
     if places and data.recursive_calls == "mask":
         for start in reversed(places):
-            code = code[:start] + MASK + code[start + len(row.name) :]
-    return code if data.keywords else without_keywords(code, language), bool(places)
+            masked = masked[:start] + MASK + masked[start + len(row.name) :]
+    if not data.keywords:
+        same = masked is code
+        code = without_keywords(code, language)
+        masked = code if same else without_keywords(masked, language)
+    return _Shown(masked, code, bool(places))
+
+
+def _digest(name: str, code: str) -> bytes:
+    """Of a function's name and what is shown of it, up to blank space."""
+    return hashlib.blake2b(" ".join([name, *code.split()]).encode("utf-8"), digest_size=16).digest()
 
 
 def _occurrences(code: str, name: str) -> Iterator[int]:
@@ -285,6 +314,12 @@ def _unseen(targets: Sequence[str], known: set[str]) -> float:
     """Share of the names' words that occur in no name of the training split."""
     words = [word for target in targets for word in target.split()]
     return sum(word not in known for word in words) / len(words)
+
+
+def _scored(split: Split) -> str:
+    """SHA-256 over which functions a split scores, whatever is shown of them."""
+    functions = sorted(zip(split.ids, split.targets, strict=True))
+    return hashlib.sha256("\n".join(f"{place} {target}" for place, target in functions).encode()).hexdigest()
 
 
 def _fingerprint(splits: Mapping[str, Split]) -> str:

@@ -27,11 +27,25 @@ def warnings(ctx: Context, folder: Path) -> str:
     for name, facts in _facts(ctx).items():
         for warning in facts.get("warnings") or ():
             found.setdefault(str(warning), []).append(name)
-    if not found:
-        return ""
     everyone = len(_facts(ctx))
     items = [f"{escape(text)}{_whose(names, everyone)}." for text, names in found.items()]
+    items += _scored_elsewhere(ctx)
+    if not items:
+        return ""
     return callout("warning", "The data are not all as they should be", bullets(items))
+
+
+def _scored_elsewhere(ctx: Context) -> list[str]:
+    """Names the arms whose test functions are not the baseline's."""
+    facts = {name: (kept.get("scored") or {}).get("test") for name, kept in _facts(ctx).items()}
+    own = facts.get(ctx.baseline.name)
+    others = [name for name, scored in facts.items() if own and scored and scored != own]
+    if not others:
+        return []
+    return [
+        f"{', '.join(map(code, others))}: scored on other functions than the baseline, so that the difference is also "
+        f"one of the test; {code('data.drop_from: train')} scores every arm on the same ones."
+    ]
 
 
 def checks(ctx: Context, folder: Path) -> str:

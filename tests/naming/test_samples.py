@@ -81,6 +81,28 @@ def test_functions_are_dropped_for_what_they_are(option, dropped, kept):
     assert (made.facts["dropped"], made.splits["train"].targets) == (dropped, kept)
 
 
+@pytest.mark.parametrize("option", [{"empty_bodies": False}, {"recursive_calls": "drop"}])
+def test_what_only_the_training_split_loses_changes_nothing_that_is_scored(option):
+    text = "def empty(): pass\ndef fact(n): return fact(n - 1)\ndef full(): return 3\n"
+    seen = text + "def empty_too(): pass\ndef fold(n): return fold(n - 2)\ndef f(): return 4\n"
+    test = text + "def empty_three(): pass\ndef unfold(n): return unfold(n - 3)\ndef g(): return 5\n"
+    baseline = samples_of(text, seen, test)
+    everywhere = samples_of(text, seen, test, **option)
+    train_alone = samples_of(text, seen, test, drop_from="train", **option)
+    assert train_alone.splits["train"].targets == everywhere.splits["train"].targets != baseline.splits["train"].targets
+    for split in ("validation", "test"):
+        assert train_alone.splits[split] == baseline.splits[split]
+    assert train_alone.facts["scored"] == baseline.facts["scored"] != everywhere.facts["scored"]
+
+
+def test_masking_the_own_name_changes_what_is_shown_and_not_which_functions_are_scored():
+    text = "def fact(n): return fact(n - 1)\ndef full(): return 3\n"
+    test = text + "def f(): return f()\ndef f(): return ff()\n"
+    keep, mask = (samples_of(text, "def g(): return g()", test, recursive_calls=option) for option in ("keep", "mask"))
+    assert keep.splits["test"].codes != mask.splits["test"].codes
+    assert keep.facts["scored"] == mask.facts["scored"]
+
+
 def test_duplicates_are_dropped_across_splits_and_files_training_first():
     text = "def same(a):\n    return a\n"
     again = "class B:\n    def same(a):\n        return a\n\n    def other(a):\n        return a\n"
