@@ -406,9 +406,15 @@ def test_the_repositorys_study_is_the_reference_study_whole_on_a_gpu_and_on_a_cp
         assert name in names
     assert gpu.baseline["encoder.pretrained"] == "microsoft/codebert-base"
     assert gpu.baseline["training.batch_samples"] == 128
-    assert [ablation.name for ablation in gpu.ablations] == [ablation.name for ablation in small.ablations]
-    assert len(expand(small)) == len(names)
-    assert (gpu.skipped, small.skipped, len(small.seeds)) == ((), (), 3)
+    for name in (  # what it left unsolved, left out or did oddly
+        "tuned", "warm-start", "rescued", "direct=parallel", "direct=set", "augmentation=0.1", "own-name",
+        "no-recursion", "no-abstract", "no-empty", "no-overrides", "unmasked", "padding",
+    ):  # fmt: skip
+        assert name in names
+    assert gpu.skipped == ()
+    assert small.skipped == ("encoder-size", "warm-start", "no-overrides")  # nothing of this size or kind is there
+    assert [each.name for each in small.ablations] == [a.name for a in gpu.ablations if a.name not in small.skipped]
+    assert len(small.seeds) == 3
     path = gpu.ablations[-1].steps
     assert [step.variant for step in path][:2] == ["baseline", "input"]
     assert path[-1].variant == "final"
