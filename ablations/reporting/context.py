@@ -129,10 +129,15 @@ class Context:
     @cached_property
     def points(self) -> Mapping[tuple[str, str], pd.DataFrame]:
         """The curves' points by variant and metric."""
-        if not len(self.curves):
+        if self.curves.empty:
             return {}
         grouped = self.curves.groupby(["variant", "metric"], sort=False)
         return {(str(variant), str(metric)): part for (variant, metric), part in grouped}
+
+    @cached_property
+    def curve_metrics(self) -> tuple[str, ...]:
+        """What was measured during training, in the order in which it first occurs."""
+        return tuple(dict.fromkeys(metric for _, metric in self.points))
 
     def records_of(self, variant: str) -> list[Mapping[str, Any]]:
         """Records of the completed runs of a variant, by seed."""

@@ -53,7 +53,7 @@ def _forest_caption(ctx: Context, at: int, parts: int) -> str:
 
 def validation_metric(ctx: Context) -> str | None:
     """The curve that belongs to the primary metric: its validation twin, else the first there is."""
-    there = list(dict.fromkeys(ctx.curves["metric"])) if len(ctx.curves) else []
+    there = ctx.curve_metrics
     twin = ctx.study.metric.replace("test_", "validation_", 1)
     if twin in there:
         return twin
