@@ -73,7 +73,7 @@ def run(_config: Mapping[str, Any], _run: Run, seed: int) -> dict[str, float]:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads memory before it is written
     events = _run.info.setdefault("events", [])  # filled as training goes on: it is there, too, if that fails
     checkpoints = checkpoints_of(device, data.facts["fingerprint"])
-    _run.info["left_aside"] = checkpoints.left_aside
+    _run.info["checkpoints_left_aside"] = checkpoints.left_aside
     outcome = train(config, data, seed, device, _run.log_scalar, events=events, checkpoints=checkpoints)
     _run.info["cost"] = outcome.cost
     _run.info.update(outcome.model)

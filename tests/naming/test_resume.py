@@ -1,18 +1,26 @@
 """A run that was broken off and taken up again ends with the numbers of one that was not: on a CPU to the bit."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny import CPU, config_of, trained
 
-from ablations.naming.checkpoints import Checkpoints
+from ablations.naming.checkpoints import FORMAT, Checkpoints
 from ablations.naming.experiment import checkpoints_of
 from ablations.plan import RunKey, Variant, config_hash
 from ablations.runner import MetricsLog
@@ -108,37 +116,144 @@ def test_a_checkpoint_of_another_run_is_left_aside(tmp_path, capsys):
     broken(CONFIG, tmp_path, 17)
     outcome, _ = trained(CONFIG, checkpoints=at(tmp_path, "other"))
     assert outcome.resumed_at == []
-    assert "a checkpoint is left aside: it is of another run" in capsys.readouterr().err
+    assert "a checkpoint is left aside: last.pt is of another run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "text", "empty"])
-@pytest.mark.slow
-def test_a_damaged_checkpoint_is_left_aside(tmp_path, capsys, damage):
-    broken(CONFIG, tmp_path, 17)
-    file = tmp_path / "checkpoint" / "last.pt"
-    content = file.read_bytes()
-    middle = len(content) // 2
-    flipped = content[:middle] + bytes(each ^ 255 for each in content[middle : middle + 64]) + content[middle + 64 :]
-    file.write_bytes({"cut": content[:middle], "flipped": flipped, "text": b"no checkpoint", "empty": b""}[damage])
-    outcome, _ = trained(CONFIG, checkpoints=at(tmp_path))
-    assert outcome.resumed_at == []
-    assert "a checkpoint is left aside: it is unreadable" in capsys.readouterr().err
+class Hostile:
+    """Leaves a trace where it is unpickled by a reader that executes what it reads."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return (open, (str(self.trace), "w"))
 
 
-def test_a_checkpoint_that_runs_code_is_not_loaded(tmp_path):
-    """A pickle can call anything; only tensors and plain values are taken."""
+def poisoned(folder, whole):
+    """A checkpoint with the right key and a pickle that calls something."""
+    file = io.BytesIO()
+    torch.save({**whole, "format": FORMAT, "key": "run", "left_aside": [], "model": Hostile(folder / "touched")}, file)
+    return file.getvalue()
 
-    class Hostile:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "touched"), "w"))
 
-    file = tmp_path / "last.pt"
-    torch.save({"format": 1, "key": "run", "model": Hostile()}, file)
-    assert Checkpoints(file, "run").load() is None
+def compressed(content):
+    """The same archive with members that unpack to more than they are."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    return file.getvalue()
+
+
+def saved_twice(folder):
+    """Checkpoints of steps 1 and 2 and the file of the later one."""
+    checkpoints = at(folder)
+    for step in (1, 2):
+        checkpoints.save({"step": step, "weights": torch.arange(100.0) * step})
+    return folder / "checkpoint" / "last.pt"
+
+
+DAMAGES = {
+    "cut": lambda content, folder: content[: len(content) // 2],
+    "flipped": lambda content, folder: flipped(content, len(content) // 2),
+    "text": lambda content, folder: b"no checkpoint",
+    "empty": lambda content, folder: b"",
+    "compressed": lambda content, folder: compressed(content),
+    "poisoned": lambda content, folder: poisoned(folder, {"step": 9}),
+    "old pickle": lambda content, folder: pickle.dumps(Hostile(folder / "touched")),
+}
+
+
+def flipped(content, place, count=64):
+    return content[:place] + bytes(each ^ 255 for each in content[place : place + count]) + content[place + count :]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_in_the_place_of_a_damaged_or_poisoned_checkpoint_the_one_before_it_is_taken_and_that_is_said(
+    tmp_path, capsys, damage
+):
+    file = saved_twice(tmp_path)
+    file.write_bytes(DAMAGES[damage](file.read_bytes(), tmp_path))
+    checkpoints = at(tmp_path)
+    state = checkpoints.load()
+    assert (state["step"], state["weights"].tolist()) == (1, list(range(100)))
+    assert "a checkpoint is left aside: last.pt is unreadable" in capsys.readouterr().err
+    assert [each.partition(" (")[0] for each in checkpoints.left_aside] == ["last.pt: unreadable"]
     assert not (tmp_path / "touched").exists()
 
 
-def test_a_full_disk_leaves_the_run_going_and_able_to_return(tmp_path, monkeypatch, capsys):
+def test_a_damaged_checkpoint_does_not_take_the_place_of_the_sound_one_before_it(tmp_path):
+    file = saved_twice(tmp_path)
+    file.write_bytes(b"no checkpoint")
+    at(tmp_path).load()
+    assert at(tmp_path).load()["step"] == 1  # whoever is killed before the next one is written finds it again
+    checkpoints = at(tmp_path)
+    checkpoints.load()
+    checkpoints.save({"step": 3})
+    file.write_bytes(b"again")
+    assert at(tmp_path).load()["step"] == 1
+
+
+def test_what_was_left_aside_is_remembered_by_the_attempts_that_follow(tmp_path):
+    saved_twice(tmp_path).write_bytes(b"no checkpoint")
+    checkpoints = at(tmp_path)
+    checkpoints.load()
+    checkpoints.save({"step": 3})
+    later = at(tmp_path)
+    assert later.load()["step"] == 3
+    assert later.left_aside == checkpoints.left_aside != []
+
+
+def test_whoever_is_killed_between_two_renames_goes_on_from_the_checkpoint_before(tmp_path):
+    saved_twice(tmp_path).unlink()
+    checkpoints = at(tmp_path)
+    assert (checkpoints.load()["step"], checkpoints.left_aside) == (1, [])
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_wherever_a_bit_is_flipped_or_the_file_is_cut_a_checkpoint_is_whole_or_left_aside(data):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = saved_twice(folder)
+        content = bytearray(file.read_bytes())
+        place = data.draw(st.integers(0, len(content) - 1))
+        if data.draw(st.booleans()):
+            content[place] ^= 1 << data.draw(st.integers(0, 7))
+        else:
+            del content[place:]
+        file.write_bytes(content)
+        with contextlib.redirect_stderr(io.StringIO()):
+            state = at(folder).load()
+        assert state["weights"].tolist() == [each * state["step"] for each in range(100)]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_from_the_checkpoint_before_a_poisoned_one_and_ends_as_an_unbroken_one(tmp_path, capsys):
+    expected, _ = trained(CONFIG)
+    broken(CONFIG, tmp_path, 27)
+    file = tmp_path / "checkpoint" / "last.pt"
+    file.write_bytes(poisoned(tmp_path, torch.load(file, weights_only=True)))
+    outcome, _ = trained(CONFIG, checkpoints=at(tmp_path))
+    assert (outcome.resumed_at, outcome.scores) == ([10], expected.scores)
+    assert "a checkpoint is left aside: last.pt is unreadable" in capsys.readouterr().err
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.slow
+def test_where_both_checkpoints_are_damaged_a_run_starts_from_scratch(tmp_path):
+    broken(CONFIG, tmp_path, 27)
+    for file in (tmp_path / "checkpoint").iterdir():
+        file.write_bytes(file.read_bytes()[:-100])
+    checkpoints = at(tmp_path)
+    outcome, _ = trained(CONFIG, checkpoints=checkpoints)
+    assert outcome.resumed_at == []
+    assert [each.partition(":")[0] for each in checkpoints.left_aside] == ["last.pt", "previous.pt"]
+
+
+def test_a_full_disk_leaves_the_run_going_and_able_to_return_and_the_files_to_whoever_resumes_it(
+    tmp_path, monkeypatch, capsys
+):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
@@ -148,7 +263,8 @@ def test_a_full_disk_leaves_the_run_going_and_able_to_return(tmp_path, monkeypat
     checkpoints.save({"step": 2, "weights": [torch.ones(2)]})
     assert checkpoints.load()["step"] == 2
     assert "No space left on device" in capsys.readouterr().err
-    assert list((tmp_path / "checkpoint").iterdir()) == []
+    assert [file.name for file in (tmp_path / "checkpoint").iterdir()] == ["last.pt"]
+    assert at(tmp_path).load()["step"] == 1
 
 
 def test_what_is_kept_in_memory_does_not_change_with_the_model(tmp_path):
