@@ -173,6 +173,7 @@ def compare_table(
     testable = np.where(with_failures, (itt_n >= least) & declared, np.isfinite(p))
     p_signflip = np.where(testable, p_signflip, np.nan)
     p_tost = np.where(np.isfinite(p), paired.p_tost, np.nan)
+    p_pooled, pooled_hidden = _pooled(table, np.isfinite(p), families)
     columns = _columns_of(paired) | {
         "p": p,
         "p_adjusted": adjust(np.where(with_failures, p_signflip, p), families, rules.correction),
@@ -180,7 +181,7 @@ def compare_table(
         "p_signflip_adjusted": adjust(p_signflip, families, rules.correction),
         "p_tost": p_tost,
         "p_tost_adjusted": adjust(p_tost, families, rules.equivalence_correction),
-        "p_pooled": _pooled(table, np.isfinite(p), families),
+        "p_pooled": p_pooled,
         "itt_difference": _mean_of_rows(np.where((with_failures & declared)[:, None], outcomes, np.nan)),
     }
     sizes = {name: families.count(name) for name in set(families)}
@@ -199,6 +200,7 @@ def compare_table(
             correction=rules.correction,
             power=rules.power,
             smallest_effect=rules.smallest_effect,
+            pooled_hidden=pooled_hidden[row - 1],
             itt_n=int(itt_n[row - 1]) if with_failures[row - 1] else 0,
             **facts,
         )
@@ -234,17 +236,20 @@ def _with_further_seeds(comparisons: list[Comparison], rules: Rules) -> list[Com
     return found
 
 
-def _pooled(table: RunTable, tested: NDArray[np.bool_], families: list[str]) -> Floats:
-    """Pooled-variance p over the seeds that all tested arms of a family share; NaN where not defined."""
-    p = np.full(len(families), np.nan)
+def _pooled(table: RunTable, tested: NDArray[np.bool_], families: list[str]) -> tuple[Floats, list[str | None]]:
+    """Pooled-variance p over the seeds that all tested arms of a family share, NaN where not defined, and why not."""
+    p, hidden = np.full(len(families), np.nan), np.full(len(families), None, dtype=object)
     for family in set(families):
         planned = np.array([name == family for name in families])
         rows = np.flatnonzero(planned & tested)
+        if not rows.size:
+            continue
         block = table.values[[0, *(rows + 1)]]
         found = pooled_p(block[:, np.isfinite(block).all(axis=0)], family_size=int(planned.sum()))
-        if found is not None:
-            p[rows] = found
-    return p
+        hidden[rows] = found.hidden
+        if found.p is not None:
+            p[rows] = found.p
+    return p, list(hidden)
 
 
 def _columns_of(paired: Paired) -> dict[str, Floats]:

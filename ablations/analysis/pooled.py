@@ -3,6 +3,8 @@ never the primary analysis."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import stats
 
@@ -12,7 +14,20 @@ HETEROGENEOUS_P = 0.1
 HETEROGENEOUS_RATIO = 2.0
 
 
-def pooled_p(values: Floats, *, family_size: int | None = None) -> Floats | None:
+@dataclass(frozen=True)
+class Pooled:
+    """The second opinion, or why there is none.
+
+    Attributes:
+        p: Dunnett-style p of each arm ``(m,)``; None where it would mislead.
+        hidden: Why, one of ``results.POOLED_HIDDEN``; None where there is a p.
+    """
+
+    p: Floats | None
+    hidden: str | None
+
+
+def pooled_p(values: Floats, *, family_size: int | None = None) -> Pooled:
     """Dunnett-style p of each arm against the first row, with the residual variance of arms + seeds.
 
     Source: Dunnett 1955, in a randomised block design: df = m (n - 1), correlation 1/2 between the comparisons.
@@ -22,27 +37,35 @@ def pooled_p(values: Floats, *, family_size: int | None = None) -> Floats | None
         family_size: Planned comparisons, where more were planned than tested.
 
     Returns:
-        p ``(m,)``, or None where it would mislead: fewer than 2 arms or 3 seeds, no variance, Brown-Forsythe p < .1 on
-        the residuals, or one arm whose residual sd is over twice that of the median arm.
+        No p where it would mislead: fewer than 2 arms or 3 seeds, no variance, one arm whose residual sd is over twice
+        that of the median arm, or Brown-Forsythe p < .1 on the residuals.
     """
     arms, n = values.shape
-    if arms < 3 or n < 3:
-        return None
+    if arms < 3:
+        return Pooled(None, "one_arm")
+    if n < 3:
+        return Pooled(None, "few_seeds")
     residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     df = (arms - 1) * (n - 1)
     mean_square = float((residuals**2).sum() / df)
-    if mean_square <= (NEGLIGIBLE * np.abs(values).max()) ** 2 or heterogeneous(residuals):
-        return None
+    if mean_square <= (NEGLIGIBLE * np.abs(values).max()) ** 2:
+        return Pooled(None, "no_variance")
+    unequal = heterogeneous(residuals)
+    if unequal:
+        return Pooled(None, unequal)
     t = (values[1:] - values[0]).mean(axis=1) / np.sqrt(2 * mean_square / n)
-    return dunnett_p(np.abs(t), family_size or arms - 1, df)
+    return Pooled(dunnett_p(np.abs(t), family_size or arms - 1, df), None)
 
 
-def heterogeneous(residuals: Floats) -> bool:
-    """Whether the arms' residuals ``(arms, n)`` differ too much in spread to be pooled."""
+def heterogeneous(residuals: Floats) -> str | None:
+    """How the arms' residuals ``(arms, n)`` differ too much in spread to be pooled; None where they do not.
+
+    Source: Brown & Forsythe 1974, scipy ``levene(center="median")``.
+    """
     sd = residuals.std(axis=1, ddof=1)
     if sd.max() > HETEROGENEOUS_RATIO * np.median(sd):
-        return True
-    return float(stats.levene(*residuals, center="median").pvalue) < HETEROGENEOUS_P
+        return "noisy_arm"
+    return "unequal_spread" if float(stats.levene(*residuals, center="median").pvalue) < HETEROGENEOUS_P else None
 
 
 def dunnett_p(t: Floats, comparisons: int, df: int) -> Floats:

@@ -39,6 +39,15 @@ FLAGS: dict[str, str] = {
 }
 """The closed list of flags: what a verdict has to say about itself."""
 
+POOLED_HIDDEN: dict[str, str] = {
+    "one_arm": "the family has one tested arm, which has nothing to share a variance with",
+    "few_seeds": "fewer than 3 seeds are shared by all tested arms",
+    "no_variance": "the runs do not vary",
+    "noisy_arm": "the residual sd of one arm is over twice that of the median arm",
+    "unequal_spread": "the residual variances of the arms differ (Brown-Forsythe p < 0.1)",
+}
+"""Why there is no pooled-variance p; the first that holds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -91,6 +100,7 @@ class Comparison:
         p_tost: Two one-sided tests against ``smallest_effect``.
         p_tost_adjusted: The same after the declared correction of equivalence claims (by default none).
         p_pooled: Pooled-variance, Dunnett-style p; a sensitivity column; None where its assumptions fail.
+        pooled_hidden: Why a tested arm has none, one of POOLED_HIDDEN; else None.
         smallest_effect: Smallest effect of interest, in the metric's unit.
         smallest_bound: delta*: the smallest bound on the size of the effect that the data rule out.
         g_z: Standardised mean difference of the pairs with Hedges' correction, signed like ``difference``.
@@ -155,6 +165,7 @@ class Comparison:
     p_tost: float | None = None
     p_tost_adjusted: float | None = None
     p_pooled: float | None = None
+    pooled_hidden: str | None = None
     smallest_effect: float | None = None
     smallest_bound: float | None = None
     g_z: float | None = None

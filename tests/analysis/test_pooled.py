@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from ablations.analysis.pooled import dunnett_p, pooled_p
+from ablations.analysis.compare import compare
+from ablations.analysis.pooled import Pooled, dunnett_p, pooled_p
+from ablations.analysis.results import POOLED_HIDDEN
 
 
 def test_dunnetts_p_is_scipys():
@@ -27,19 +30,37 @@ def test_the_residual_variance_is_that_of_a_two_way_analysis():
     residuals = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
     mean_square = (residuals**2).sum() / 6
     expected = dunnett_p(np.array([1.0, 0.75]) / np.sqrt(2 * mean_square / 4), 2, 6)
-    assert pooled_p(values) == pytest.approx(expected)
+    assert pooled_p(values).p == pytest.approx(expected)
 
 
 def test_the_column_is_hidden_where_one_arm_is_much_noisier():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(6, 10))
-    assert pooled_p(values) is not None
+    assert pooled_p(values).hidden is None
     values[3] *= 4
-    assert pooled_p(values) is None
+    assert pooled_p(values) == Pooled(None, "noisy_arm")
+
+
+def test_the_column_is_hidden_where_spreads_differ_by_less_than_twofold_but_detectably():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(6, 40))
+    values[:3] *= 1.9
+    assert pooled_p(values) == Pooled(None, "unequal_spread")
 
 
 def test_the_column_is_hidden_without_two_arms_three_seeds_and_a_variance():
     rng = np.random.default_rng(0)
-    assert pooled_p(rng.normal(size=(2, 10))) is None
-    assert pooled_p(rng.normal(size=(4, 2))) is None
-    assert pooled_p(np.ones((4, 5)) * np.arange(5)) is None
+    assert pooled_p(rng.normal(size=(2, 10))).hidden == "one_arm"
+    assert pooled_p(rng.normal(size=(4, 2))).hidden == "few_seeds"
+    assert pooled_p(np.ones((4, 5)) * np.arange(5)).hidden == "no_variance"
+
+
+def test_every_reason_is_one_of_the_closed_list_and_comes_with_the_comparison(scores):
+    frame = scores(base=[0.5, 0.52, 0.49], arm=[0.56, 0.59, 0.55])
+    [alone] = compare(frame, baseline="base", metric="f1")
+    assert (alone.p_pooled, alone.pooled_hidden) == (None, "one_arm")
+    both = compare(
+        frame.pipe(lambda rows: pd.concat([rows, rows[rows["variant"] == "arm"].assign(variant="other")])),
+        baseline="base", metric="f1",
+    )  # fmt: skip
+    assert {c.pooled_hidden for c in both} <= {None, *POOLED_HIDDEN}
