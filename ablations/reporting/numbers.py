@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ablations.analysis.compare import compare
+from ablations.plan import seeds_of
 from ablations.reporting.context import Context
 from ablations.reporting.text import decimals_for, defined
 
@@ -64,7 +65,12 @@ def column_of(ctx: Context, variant: str, column: str) -> list[float]:
 
 def seconds_of(ctx: Context, variant: str) -> list[float]:
     """Training time of each completed run, whole run time where an experiment does not say."""
-    return column_of(ctx, variant, "seconds_training") or column_of(ctx, variant, "seconds")
+    return column_of(ctx, variant, timed(ctx, variant))
+
+
+def timed(ctx: Context, variant: str) -> str:
+    """Column of the runs that :func:`seconds_of` reads."""
+    return "seconds_training" if column_of(ctx, variant, "seconds_training") else "seconds"
 
 
 def table_decimals(ctx: Context) -> int:
@@ -95,7 +101,7 @@ def best_variants(ctx: Context) -> frozenset[str]:
         ctx.scores[ctx.scores["variant"].isin(list(known))],
         baseline=best,
         metric=ctx.study.metric,
-        planned=dict.fromkeys(known, ctx.study.seeds),
+        planned={name: seeds_of(ctx.study, name) for name in known},
         direction=ctx.study.direction,
         alpha=ctx.study.alpha,
         min_seeds=ctx.study.min_seeds,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,8 @@ from ablations.reporting.context import Context
 from ablations.reporting.markdown import bullets, callout, code_block, join
 from ablations.reporting.numbers import table_decimals
 from ablations.reporting.prose import SCOPE, sentence
-from ablations.reporting.text import NBSP, code, defined, escape, evidence, number, plain, tied, tied_figures
+from ablations.reporting.text import NBSP, code, defined, escape, evidence, evident, number, plain, tied, tied_figures
 from ablations.reporting.verdicts import LOOKS
-
-_DIFFERENCE = re.compile(r"(?<![\w.])[+−]\d+(?:\.\d+)?")
 
 
 def head(ctx: Context, folder: Path) -> str:
@@ -28,7 +25,7 @@ def head(ctx: Context, folder: Path) -> str:
     ended = f" The newest run ended on {escape(ctx.newest[:10])}." if ctx.newest else ""
     facts = (
         f"Study {code(study.name)}{profile}: a baseline and {_plural(len(ctx.variants) - 1, 'arm')}, "
-        f"{_plural(len(study.seeds), 'seed')} each; {ctx.completed} of {_plural(ctx.planned, 'planned run')} "
+        f"{tied(seed_words(study))} each; {ctx.completed} of {_plural(ctx.planned, 'planned run')} "
         f"completed. Decided by {code(study.metric)}.{ended}"
     )
     return join(asked, facts)
@@ -110,9 +107,7 @@ def worded(ctx: Context, conclusion: Conclusion) -> str:
     mark = "\x01"
     text = sentence(conclusion, label=mark, unit=ctx.study.unit, metric=tables.words_of(ctx.study.metric))
     safe = escape(text.replace(mark, "ARM", 1)) if mark in text else escape(text)
-    safe = tied_figures(safe)
-    pairs = ctx.pair_ids(conclusion.arm)
-    safe = _DIFFERENCE.sub(lambda found: evidence(found.group(), pairs), safe)
+    safe = evident(tied_figures(safe), ctx.pair_ids(conclusion.arm), [ctx.study.smallest_effect])
     return safe.replace("ARM", f"**{code(conclusion.arm)}**", 1)
 
 
@@ -200,11 +195,13 @@ def _reference_sentence(ctx: Context) -> str:
         return ""
     decimals, mean = table_decimals(ctx), means[0]
     name, said, value = found[0]
-    times = f", {mean / value:.1f} times as much" if value > 0 and mean / value >= 1.5 else ""
     said = f" ({code(said)})" if said else ""
-    reached = evidence(number(mean, decimals), ctx.ids[ctx.baseline.name])
+    ids = ctx.ids[ctx.baseline.name]
+    reached, yardstick = evidence(number(mean, decimals), ids), evidence(number(value, decimals), ids)
+    more = value > 0 and mean / value >= 1.5
+    times = f", {evidence(number(mean / value, 1), ids)} times as much" if more else ""
     return (
-        f"A yardstick: {escape(name)}{said} would reach {number(value, decimals)} in {escape(tables.metric_name(ctx))} "
+        f"A yardstick: {escape(name)}{said} would reach {yardstick} in {escape(tables.metric_name(ctx))} "
         f"without any learning; the baseline reaches {reached}{times}."
     )
 
@@ -265,21 +262,29 @@ def reproduce(ctx: Context, folder: Path) -> str:
     return join(steps, hashed, tables.provenance_table(ctx), "The study file, as it was read:", code_block(study.text))
 
 
+MEASURED = {"seconds": "run time, s", "seconds_training": "training time, s", "parameters": "parameters"}
+"""Columns of the runs, beside their scores, whose values the evidence of a figure shows."""
+
+
 def runs(ctx: Context, folder: Path) -> str:
     """The runs behind the figures, for the panel that a click on a figure opens."""
-    values = ctx.scores[ctx.scores["metric"] == ctx.study.metric].set_index("run_id")["value"].to_dict()
+    scores = ctx.scores.pivot_table(index="run_id", columns="metric", values="value", sort=False)
+    values: dict[str, dict[str, Any]] = scores.to_dict("index")
+    columns = [ctx.study.metric, *(str(name) for name in scores.columns if name != ctx.study.metric), *MEASURED]
     rows: dict[str, Any] = {}
     for run in ctx.runs.to_dict("records"):
-        value = values.get(run["run_id"])
+        own = {**{name: run[name] for name in MEASURED}, **values.get(run["run_id"], {})}
         rows[run["run_id"]] = [
             plain(run["variant"]),
             int(run["seed"]),
             str(run["status"]),
-            float(f"{value:.6g}") if defined(value) else None,
             str(run["config_hash"])[:12],
             (str(run["git_commit"])[:10] + ("+" if run["git_dirty"] else "")) if run["git_commit"] else "",
+            [float(f"{own[name]:.6g}") if defined(own.get(name)) else None for name in columns],
         ]
-    payload = json.dumps({"metric": plain(ctx.study.metric), "runs": rows}, ensure_ascii=True, separators=(",", ":"))
+    names = {name: plain(MEASURED.get(name, tables.words_of(name))) for name in columns}
+    found = {"metric": ctx.study.metric, "names": names, "columns": columns, "runs": rows}
+    payload = json.dumps(found, ensure_ascii=True, separators=(",", ":"))
     safe = payload.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("{{", "{ {")
     safe = safe.replace("`", "\\u0060")
     return f'```{{=html}}\n<script type="application/json" id="ablations-runs">{safe}</script>\n```\n'

@@ -17,6 +17,7 @@ from ablations.reporting.numbers import (
     scores_of,
     seconds_of,
     table_decimals,
+    timed,
 )
 from ablations.reporting.text import (
     DASH,
@@ -69,11 +70,7 @@ def variants_table(ctx: Context) -> str:
             else:
                 asked = question
             rows.append([code(variant.name), change(variant), question, EXPECTATIONS[ablation.expect]])
-    seeds = len(ctx.study.seeds)
-    caption = (
-        f"The study as declared: the baseline and {len(ctx.variants) - 1} arms, each on {seeds} "
-        f"{'seed' if seeds == 1 else 'seeds'}."
-    )
+    caption = f"The study as declared: the baseline and {len(ctx.variants) - 1} arms, each on {seed_words(ctx.study)}."
     return table(columns, rows, label="variants", caption=caption)
 
 
@@ -142,7 +139,7 @@ def _arm_row(ctx: Context, variant: Variant, decimals: int, best: Collection[str
         evidence(_bold(spread(found.arm_mean, found.arm_sd, decimals), variant.name in best), ctx.ids[variant.name]),
         evidence(number(found.difference, decimals, signed=True), pairs),
         evidence(interval(found.ci_low, found.ci_high, decimals), pairs),
-        p_value(found.p_adjusted),
+        evidence(p_value(found.p_adjusted), pairs),
         verdict_cell(ctx.concluded[variant.name]),
         *_cost_cells(ctx, variant.name),
     ]
@@ -153,14 +150,14 @@ def _bold(cell: str, is_best: bool) -> str:
 
 
 def _counted(ctx: Context, variant: str) -> str:
-    return f"{len(ctx.ids[variant])}/{len(ctx.study.seeds)}"
+    return evidence(f"{len(ctx.ids[variant])}/{len(seeds_of(ctx.study, variant))}", ctx.ids[variant])
 
 
 def _cost_cells(ctx: Context, variant: str) -> list[str]:
     ids = ctx.ids[variant]
     return [
-        evidence(magnitude(mean(column_of(ctx, variant, "parameters"))), ids),
-        evidence(duration(mean(seconds_of(ctx, variant))), ids),
+        evidence(magnitude(mean(column_of(ctx, variant, "parameters"))), ids, "parameters"),
+        evidence(duration(mean(seconds_of(ctx, variant))), ids, timed(ctx, variant)),
     ]
 
 
@@ -174,7 +171,8 @@ def _reference_rows(ctx: Context, decimals: int, columns: int) -> list[list[str]
     rows = []
     for name, answer, value in found:
         label = f"for reference: {escape(name)}" + (f" ({code(answer)})" if answer else "")
-        rows.append([label, DASH, number(value, decimals), *[DASH] * (columns - 3)])
+        ids = ctx.ids[ctx.baseline.name]
+        rows.append([label, DASH, evidence(number(value, decimals), ids), *[DASH] * (columns - 3)])
     return rows
 
 
@@ -222,7 +220,8 @@ def secondary_table(ctx: Context) -> str:
         cells = []
         for name in names:
             values = scores_of(ctx, variant.name, name)
-            cells.append(evidence(spread(mean(values), deviation(values), decimals[name]), ctx.ids[variant.name]))
+            shown = spread(mean(values), deviation(values), decimals[name])
+            cells.append(evidence(shown, ctx.ids[variant.name], name))
         rows.append([code(variant.name), *cells])
     caption = "The other scores, mean ± sd over runs. Exploratory: no verdict rests on them."
     if further:
@@ -292,7 +291,7 @@ def ledger_table(ctx: Context) -> str:
                 str(run["seed"]),
                 status if status == "completed" else f"**{escape(status)}**",
                 evidence(number(values.get(run["run_id"]), decimals), [run["run_id"]]),
-                duration(_float(run["seconds"])),
+                evidence(duration(_float(run["seconds"])), [run["run_id"]], "seconds"),
                 _remarks(run),
             ]
         )
@@ -366,15 +365,15 @@ def data_table(ctx: Context) -> str:
     rows = []
     for names, facts in found:
         counts, cut = facts.get("counts") or {}, facts.get("truncated") or {}
+        ids = [ctx.ids[name][0] for name in names]
         rows.append(
             [
                 ", ".join(code(name) for name in names)
                 if len(names) < 5
                 else f"{code(names[0])} and {len(names) - 1} more",
                 code(facts.get("corpus", DASH)),
-                *(count(counts.get(split)) for split in SPLITS),
-                share(cut.get("train")),
-                share(cut.get("test")),
+                *(evidence(count(counts.get(split)), ids) for split in SPLITS),
+                *(evidence(share(cut.get(split)), ids) for split in ("train", "test")),
                 code(str(facts.get("fingerprint", DASH))[:12]),
             ]
         )

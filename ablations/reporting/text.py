@@ -166,14 +166,32 @@ def share(value: float | None) -> str:
     return tied(f"{100 * value:.1f} %") if value is not None and defined(value) else DASH
 
 
-def evidence(shown: str, run_ids: Iterable[str]) -> str:
+def evidence(shown: str, run_ids: Iterable[str], of: str = "") -> str:
     """A figure that leads to the runs behind it: in HTML a click shows them.
 
     Args:
         shown: The figure as Markdown.
         run_ids: Runs it was computed from; ids are hexadecimal and need no escape.
+        of: Name of the score, or column of the runs, whose values are to be shown; the primary metric by default.
     """
     ids = " ".join(run_ids)
     if not ids or shown == DASH:
         return shown
-    return f'[{shown.replace("[", "&#91;").replace("]", "&#93;")}]{{.evidence data-runs="{ids}"}}'
+    quantity = f' data-of="{attribute(of)}"' if of else ""
+    return f'[{shown.replace("[", "&#91;").replace("]", "&#93;")}]{{.evidence data-runs="{ids}"{quantity}}}'
+
+
+_SPECIFIC = r"p\u00a0(?:=|\\?<)\u00a0\d[\d.]*\d|n\u00a0=\u00a0\d+|\d+ of \d+|[+−]\d+(?:\.\d+)?"
+_RESULT = re.compile(rf"(?<![\w.±#&\\])(?:{_SPECIFIC}|\d+\.\d+)(?![\w%]|\u00a0%)")
+
+
+def evident(markdown: str, run_ids: Iterable[str], declared: Iterable[float | None] = ()) -> str:
+    """Running text whose results lead to their runs: p, n, ``k of n``, signed numbers and decimal fractions.
+
+    Args:
+        markdown: Escaped text without evidence of its own, its figures tied (:func:`tied_figures`).
+        run_ids: The runs behind it.
+        declared: Numbers of the study file, which no run stands behind.
+    """
+    ids, known = tuple(run_ids), {f"{each:g}" for each in declared if each is not None}
+    return _RESULT.sub(lambda found: found[0] if found[0] in known else evidence(found[0], ids), markdown)

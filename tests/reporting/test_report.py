@@ -186,7 +186,7 @@ def test_a_hostile_cause_of_failure_is_inert_everywhere(state: State, synthetic:
     page.feed(text)
     assert [found for tag, found in page.tags if tag == "script" and "type" not in found] == [{}]
     assert html.escape(synthetic.HOSTILE, quote=False)[:60] in text.replace("&quot;", '"')
-    assert set(json.loads(page.inside["json"])) == {"metric", "runs"}
+    assert set(json.loads(page.inside["json"])) == {"metric", "names", "columns", "runs"}
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -99,3 +100,20 @@ def test_decimals_follow_the_median_interval() -> None:
 def test_evidence_names_the_runs_and_a_dash_has_none() -> None:
     assert text.evidence("0.2", ["a-s0", "a-s1"]) == '[0.2]{.evidence data-runs="a-s0 a-s1"}'
     assert text.evidence(text.DASH, ["a-s0"]) == text.DASH
+
+
+def test_results_in_a_sentence_lead_to_their_runs_and_what_was_declared_does_not() -> None:
+    said = text.tied_figures(
+        text.escape("changes by +0.031 (95 % interval; n = 5 seeds, p < 0.001 for 10 arms), 5 of 5 seeds; 0.02 of F1.")
+    )
+    shown = re.findall(r"\[([^\]]*)\]\{\.evidence", text.evident(said, ["a-s0"], [0.02]))
+    assert [each.replace("\\", "").replace("\u00a0", " ") for each in shown] == [
+        "+0.031",
+        "n = 5",
+        "p < 0.001",
+        "5 of 5",
+    ]
+
+
+def test_evidence_names_the_quantity_that_is_to_be_shown() -> None:
+    assert text.evidence("40 s", ["a-s0"], "seconds") == '[40 s]{.evidence data-runs="a-s0" data-of="seconds"}'
