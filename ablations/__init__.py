@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ablations.analysis.compare import compare, compare_study
     from ablations.analysis.conclude import conclude, conclude_study
+    from ablations.analysis.examples import compare_examples
     from ablations.analysis.results import Comparison, Conclusion
-    from ablations.analysis.table import Columns
+    from ablations.analysis.table import Checkpoint, Columns
     from ablations.errors import AblationsError, StudyError
     from ablations.plan import RunKey, Variant, expand, run_keys
     from ablations.store import Store
@@ -21,16 +22,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Ablation": "study", "AblationsError": "errors", "Columns": "analysis.table", "Comparison": "analysis.results",
-    "Conclusion": "analysis.results", "RunKey": "plan", "Store": "store", "Study": "study", "StudyError": "errors",
-    "Variant": "plan", "compare": "analysis.compare", "compare_study": "analysis.compare",
-    "conclude": "analysis.conclude", "conclude_study": "analysis.conclude", "expand": "plan", "load_study": "study",
-    "run_keys": "plan",
+    "Ablation": "study", "AblationsError": "errors", "Checkpoint": "analysis.table", "Columns": "analysis.table",
+    "Comparison": "analysis.results", "Conclusion": "analysis.results", "RunKey": "plan", "Store": "store",
+    "Study": "study", "StudyError": "errors", "Variant": "plan", "compare": "analysis.compare",
+    "compare_examples": "analysis.examples", "compare_study": "analysis.compare", "conclude": "analysis.conclude",
+    "conclude_study": "analysis.conclude", "expand": "plan", "load_study": "study", "run_keys": "plan",
 }  # fmt: skip
 
 __all__ = [
-    "Ablation", "AblationsError", "Columns", "Comparison", "Conclusion", "RunKey", "Store", "Study", "StudyError",
-    "Variant", "compare", "compare_study", "conclude", "conclude_study", "expand", "load_study", "run_keys",
+    "Ablation", "AblationsError", "Checkpoint", "Columns", "Comparison", "Conclusion", "RunKey", "Store", "Study",
+    "StudyError", "Variant", "compare", "compare_examples", "compare_study", "conclude", "conclude_study", "expand",
+    "load_study", "run_keys",
 ]  # fmt: skip
 
 

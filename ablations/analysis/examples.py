@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import gammaln
 
 from ablations.analysis.paired import Floats
-from ablations.analysis.table import COMPLETED_WORDS, Columns
+from ablations.analysis.table import COMPLETED_WORDS, Checkpoint, Columns, check_columns, measured
 from ablations.errors import AblationsError, MissingRuns, one_of
 
 
@@ -43,7 +43,12 @@ class ExampleInterval:
 
 
 def compare_examples(
-    frame: pd.DataFrame, *, baseline: str, metric: str, columns: Columns | None = None
+    frame: pd.DataFrame,
+    *,
+    baseline: str,
+    metric: str,
+    columns: Columns | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> list[ExampleInterval]:
     """Intervals over seeds and examples for every arm of a long table of scores per example.
 
@@ -51,17 +56,19 @@ def compare_examples(
     interval.
 
     Args:
-        frame: One row per run and example: columns variant, seed, example, value, and optionally metric and status.
+        frame: One row per run and example: columns variant, seed, example, value, and optionally metric, status and
+            step (the last one of a run counts).
         baseline: Name of the baseline.
         metric: The metric; its value on a set is the mean over the examples.
         columns: The names of the columns.
+        checkpoint: Counts, instead of the last step of a run, the one at which another metric is best.
 
     Raises:
         AblationsError: If a column is missing, or the runs share fewer than two examples.
         MissingRuns: If the baseline is not in the table.
     """
     columns = columns or Columns()
-    cube, arms = _cube(frame, metric, columns)
+    cube, arms = _cube(frame, metric, columns, checkpoint)
     if baseline not in arms:
         raise MissingRuns(f"no run of the baseline: {one_of('variant', baseline, arms)}")
     complete = np.asarray(np.isfinite(cube).all(axis=2))
@@ -181,27 +188,25 @@ def _interval(
     return ExampleInterval(arm, *shape, mean, se, se_seeds, df, mean - half, mean + half)
 
 
-def _cube(frame: pd.DataFrame, metric: str, columns: Columns) -> tuple[Floats, list[str]]:
+def _cube(
+    frame: pd.DataFrame, metric: str, columns: Columns, checkpoint: Checkpoint | None
+) -> tuple[Floats, list[str]]:
     """Scores ``(arms, seeds, examples)``, NaN where there is none, and the names of the arms.
 
     Raises:
         AblationsError: If a column is missing or a run has an example twice.
     """
+    if columns.example not in frame:
+        raise AblationsError(f"the table of examples: {one_of('column', columns.example, frame.columns)}")
+    frame, value = check_columns(frame, metric, columns)
+    rows = measured(frame, metric, value, columns, checkpoint)
+    if columns.status in rows:
+        rows = rows[rows[columns.status].astype(str).str.lower().isin(COMPLETED_WORDS)]
     keys = [columns.variant, columns.seed, columns.example]
-    for name in (*keys, columns.value):
-        if name not in frame:
-            raise AblationsError(f"the table of examples: {one_of('column', name, frame.columns)}")
-    if columns.metric in frame:
-        frame = frame[frame[columns.metric] == metric]
-    if columns.status in frame:
-        frame = frame[frame[columns.status].astype(str).str.lower().isin(COMPLETED_WORDS)]
-    codes, labels = zip(*(pd.factorize(frame[key]) for key in keys), strict=True)
+    codes, labels = zip(*(pd.factorize(rows[key]) for key in keys), strict=True)
     shape = tuple(len(label) for label in labels)
     if len(labels[2]) < 2:
         raise AblationsError(f"the table of examples has {len(labels[2])} examples of {metric!r}; 2 are needed")
-    flat = np.ravel_multi_index(codes, shape)
-    if np.bincount(flat).max() > 1:
-        raise AblationsError(f"the table of examples has a run with more than one {metric!r} for an example")
     cube = np.full(shape, np.nan)
-    cube.ravel()[flat] = frame[columns.value].to_numpy(dtype=float)
+    cube.ravel()[np.ravel_multi_index(codes, shape)] = rows[value].to_numpy(dtype=float)
     return cube, [str(arm) for arm in labels[0]]

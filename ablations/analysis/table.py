@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablations.analysis.results import Seed
+from ablations.analysis.results import Direction, Seed
 from ablations.errors import AblationsError, MissingRuns, one_of
 
 LOST, OK, DIVERGED = 0, 1, 2
 COMPLETED_WORDS = frozenset({"completed", "ok"})
 DIVERGED_WORDS = frozenset({"diverged"})
+NO_NUMBER = frozenset({"", "nan", "na", "n/a", "none", "null", "-"})
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,20 @@ class Columns:
     metric: str = "metric"
     status: str = "status"
     example: str = "example"
+    step: str = "step"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Which step of a table that has several stands for a run: where another metric is best, of equals the earliest.
+
+    Attributes:
+        metric: The metric that selects, measured at the same steps: a validation metric.
+        direction: "max" if more of it is better, else "min".
+    """
+
+    metric: str
+    direction: Direction = "max"
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,7 @@ def read_table(
     metric: str,
     planned: Mapping[str, Iterable[Seed]] | None = None,
     columns: Columns | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> RunTable:
     """Reads one metric of a long table.
 
@@ -63,24 +79,28 @@ def read_table(
     number.
 
     Args:
-        frame: One row per run and metric (and, where there is such a column, per test example: examples are averaged).
+        frame: One row per run and metric. Where there is a column of steps, the last step of a run that has the metric
+            stands for it, or the one that ``checkpoint`` selects. Where there is a column of test examples, they are
+            averaged, and a run that lacks one of them is lost.
         baseline: Name of the baseline.
         metric: Metric to read. Without a metric column it may be the name of the column of values.
         planned: Seeds planned for each arm; by default every arm at every seed that the table names.
         columns: The names of the columns.
+        checkpoint: How the step that stands for a run is selected; by default it is the last.
 
     Raises:
-        AblationsError: If a column is missing, a run has two values, or the table has runs that were not planned.
+        AblationsError: If a column is missing or holds no numbers, a run has two values, or the table has runs that
+            were not planned.
         MissingRuns: If the baseline is not in the table and not planned.
     """
     columns = columns or Columns()
-    frame, value_column = _check_columns(frame, metric, columns)
+    frame, value_column = check_columns(frame, metric, columns)
     arms, seeds, mask = _plan(frame, baseline, planned, columns)
     outcomes = np.full(mask.shape, LOST, dtype=np.int8)
     values = np.full(mask.shape, np.nan)
-    rows = _rows_of_metric(frame, metric, value_column, columns)
+    rows = _mean_of_examples(measured(frame, metric, value_column, columns, checkpoint), value_column, columns)
     arm_at, seed_at = _positions(rows, arms, seeds, columns)
-    number = pd.to_numeric(rows[value_column], errors="coerce").to_numpy(dtype=float)
+    number = rows[value_column].to_numpy(dtype=float)
     outcome = np.where(np.isfinite(number), OK, np.where(np.isinf(number), DIVERGED, LOST)).astype(np.int8)
     if columns.status in frame:
         runs = frame[[columns.variant, columns.seed, columns.status]].drop_duplicates()
@@ -98,21 +118,53 @@ def read_table(
     return RunTable(arms, seeds, values, outcomes, mask)
 
 
-def _check_columns(frame: pd.DataFrame, metric: str, columns: Columns) -> tuple[pd.DataFrame, str]:
-    """Checks that the columns are there; returns the table with text arms, and the name of the column of values."""
+def check_columns(frame: pd.DataFrame, metric: str, columns: Columns) -> tuple[pd.DataFrame, str]:
+    """Checks that the columns are there; returns the table with text arms, and the name of the column of values.
+
+    Raises:
+        AblationsError: With everything that is wrong with the columns.
+    """
     value = columns.value
     if value not in frame and columns.metric not in frame and metric in frame:
         value = metric
-    for name in (columns.variant, columns.seed, value):
-        if name not in frame:
-            raise AblationsError(f"the table of scores: {one_of('column', name, frame.columns)}")
-    if frame[columns.seed].isna().any() or frame[columns.variant].isna().any():
-        raise AblationsError(f"the table of scores has rows without a {columns.variant!r} or a {columns.seed!r}")
-    if columns.metric in frame and metric not in set(frame[columns.metric]):
-        raise AblationsError(
-            f"the table of scores: {one_of('metric', metric, frame[columns.metric].dropna().unique())}"
-        )
+    wanted = [columns.variant, columns.seed, value]
+    wanted += [name for key, name in asdict(columns).items() if name != getattr(Columns(), key) and name not in wanted]
+    problems = [one_of("column", name, frame.columns) for name in wanted if name not in frame]
+    if not problems:
+        for name in (columns.variant, columns.seed):
+            empty = frame[name].isna()
+            if empty.any():
+                problems.append(f"{empty.sum()} rows without a {name!r}, the first is row {_first(frame, empty)}")
+        if columns.metric in frame and metric not in set(frame[columns.metric]):
+            problems.append(one_of("metric", metric, frame[columns.metric].dropna().unique()))
+    if problems:
+        raise AblationsError(f"the table of scores: {'; '.join(problems)}")
     return frame.assign(**{columns.variant: frame[columns.variant].astype(str)}), value
+
+
+def _first(frame: pd.DataFrame, where: pd.Series) -> object:
+    """Label of the first row for which something holds."""
+    return frame.index[int(np.argmax(where.to_numpy()))]
+
+
+def _numbers(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows with a column turned into numbers; what is empty or written as not a number becomes NaN.
+
+    Raises:
+        AblationsError: If there is something else in it, such as a decimal comma: it must not pass for a lost run.
+    """
+    if pd.api.types.is_numeric_dtype(rows[column]):
+        return rows
+    number = pd.to_numeric(rows[column], errors="coerce")
+    text = rows[column].astype(str).str.strip().str.lower()
+    wrong = number.isna() & rows[column].notna() & ~text.isin(NO_NUMBER)
+    if wrong.any():
+        found = rows.loc[wrong, column].iloc[0]
+        raise AblationsError(
+            f"the table of scores: expected numbers in column {column!r}, found {found!r} in row {_first(rows, wrong)} "
+            f"({wrong.sum()} such rows)"
+        )
+    return rows.assign(**{column: number.astype(float)})
 
 
 def _plan(
@@ -142,22 +194,88 @@ def _plan(
     return arms, seeds, mask
 
 
-def _rows_of_metric(frame: pd.DataFrame, metric: str, value: str, columns: Columns) -> pd.DataFrame:
-    """One row per run that has the metric; examples averaged.
+def measured(
+    frame: pd.DataFrame, metric: str, value: str, columns: Columns, checkpoint: Checkpoint | None = None
+) -> pd.DataFrame:
+    """The rows of one metric, its values numbers: one per run, or per run and example where there are examples.
+
+    Args:
+        frame: A long table whose columns have been checked.
+        metric: The metric.
+        value: Column of its values.
+        columns: The names of the columns.
+        checkpoint: How the step that stands for a run is selected; by default it is the last.
 
     Raises:
-        AblationsError: If a run has more than one value.
+        AblationsError: If there are two values for one of them, text among the numbers, or none at the step selected.
     """
-    rows = frame[frame[columns.metric] == metric] if columns.metric in frame else frame
+    rows = _numbers(_rows_of_metric(frame, metric, columns), value)
+    if columns.step in rows:
+        rows = _at_one_step(frame, rows, value, columns, checkpoint)
+    elif checkpoint is not None:
+        raise AblationsError(f"selecting a step by {checkpoint.metric!r} takes a column {columns.step!r}")
     run = [columns.variant, columns.seed]
-    if columns.example in rows:
-        per_run = rows.groupby(run, sort=False)[value]
-        return per_run.mean().where(per_run.count() == per_run.size()).reset_index()
-    twice = rows.duplicated(run)
+    unit = [*run, columns.example] if columns.example in rows else run
+    twice = rows.duplicated(unit)
     if twice.any():
         arm, seed = rows.loc[twice, run].iloc[0]
-        raise AblationsError(f"the table of scores has more than one {metric!r} for variant {arm!r}, seed {seed}")
+        which = f", example {rows.loc[twice, columns.example].iloc[0]}" if len(unit) > len(run) else ""
+        raise AblationsError(
+            f"the table of scores has more than one {metric!r} for variant {arm!r}, seed {seed}{which}"
+        )
     return rows
+
+
+def _mean_of_examples(rows: pd.DataFrame, value: str, columns: Columns) -> pd.DataFrame:
+    """One row per run; the value of a run that lacks an example, or its value, is NaN."""
+    if columns.example not in rows:
+        return rows
+    per_run = rows.groupby([columns.variant, columns.seed], sort=False)[value]
+    return per_run.mean().where(per_run.count() == rows[columns.example].nunique()).reset_index()
+
+
+def _rows_of_metric(frame: pd.DataFrame, metric: str, columns: Columns) -> pd.DataFrame:
+    return frame[frame[columns.metric] == metric] if columns.metric in frame else frame
+
+
+def _at_one_step(
+    frame: pd.DataFrame, rows: pd.DataFrame, value: str, columns: Columns, checkpoint: Checkpoint | None
+) -> pd.DataFrame:
+    """The rows of the step that stands for each run.
+
+    Raises:
+        AblationsError: If the metric that selects is missing, or was measured at other steps.
+    """
+    run = [columns.variant, columns.seed]
+    rows = _numbers(rows, columns.step)
+    if checkpoint is None:
+        return rows[rows[columns.step] == rows.groupby(run)[columns.step].transform("max")]
+    selected = _selected_steps(frame, value, columns, checkpoint)
+    known = rows[run].drop_duplicates().merge(selected, on=run, how="left")
+    at_step = rows.merge(selected, on=[*run, columns.step])
+    lacking = known.merge(at_step[run].drop_duplicates(), on=run, how="left", indicator=True)
+    lacking = lacking[lacking["_merge"] == "left_only"]
+    if len(lacking):
+        arm, seed, step = lacking.iloc[0][[*run, columns.step]]
+        where = "nowhere" if pd.isna(step) else f"at step {step:g}, where the metric was not measured"
+        raise AblationsError(
+            f"the table of scores: {checkpoint.metric!r} is best {where} for variant {arm!r}, seed {seed}"
+        )
+    return at_step
+
+
+def _selected_steps(frame: pd.DataFrame, value: str, columns: Columns, checkpoint: Checkpoint) -> pd.DataFrame:
+    """The step at which the selecting metric is best, earliest of equals: a row per run."""
+    run = [columns.variant, columns.seed]
+    column = value if columns.metric in frame else checkpoint.metric
+    there = set(frame[columns.metric]) if columns.metric in frame else set(frame.columns)
+    if checkpoint.metric not in there:
+        raise AblationsError(f"the table of scores: {one_of('metric', checkpoint.metric, sorted(map(str, there)))}")
+    rows = _numbers(_numbers(_rows_of_metric(frame, checkpoint.metric, columns), column), columns.step)
+    rows = rows.groupby([*run, columns.step], as_index=False)[column].mean()  # over examples, where there are any
+    rows = rows[np.isfinite(rows[column])]
+    ordered = rows.sort_values([column, columns.step], ascending=[checkpoint.direction == "min", True], kind="stable")
+    return ordered.drop_duplicates(run)[[*run, columns.step]]
 
 
 def _positions(

@@ -17,6 +17,7 @@ from ablations.analysis.examples import (
     resampled_splits,
     seed_by_example,
 )
+from ablations.analysis.table import Checkpoint
 from ablations.errors import AblationsError, MissingRuns
 
 
@@ -82,12 +83,22 @@ def test_tables_that_cannot_be_read_say_why():
         compare_examples(table, baseline="bas", metric="f1")
     with pytest.raises(AblationsError, match="unknown column 'example'"):
         compare_examples(table.drop(columns="example"), baseline="base", metric="f1")
-    with pytest.raises(AblationsError, match="more than one 'f1' for an example"):
+    with pytest.raises(AblationsError, match="more than one 'f1' for variant 'base', seed 0, example 0"):
         compare_examples(pd.concat([table, table]), baseline="base", metric="f1")
     with pytest.raises(AblationsError, match="2 are needed"):
         compare_examples(table[table["example"] == 0], baseline="base", metric="f1")
     with pytest.raises(AblationsError, match="needs 2 of each, not 1 and 4"):
         seed_by_example(np.ones((1, 4)))
+
+
+def test_the_examples_of_the_step_selected_are_compared():
+    cube = np.random.default_rng(2).random((2, 3, 4))
+    steps = pd.concat([long_table(cube + shift, ["base", "a"]).assign(step=step) for step, shift in ((1, 0), (2, 1))])
+    [last] = compare_examples(steps, baseline="base", metric="f1")
+    assert last == compare_examples(long_table(cube + 1, ["base", "a"]), baseline="base", metric="f1")[0]
+    selected = steps.rename(columns={"value": "f1"}).assign(validation=steps["step"])
+    [first] = compare_examples(selected, baseline="base", metric="f1", checkpoint=Checkpoint("validation", "min"))
+    assert first == compare_examples(long_table(cube, ["base", "a"]), baseline="base", metric="f1")[0]
 
 
 def f1(counts: np.ndarray) -> np.ndarray:
