@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,34 @@ def _epoch_order(
         batches = [rows[at : at + batch_samples] for at in range(0, len(rows), batch_samples)]
         for at in rng.permutation(len(batches)):
             yield batches[at]
+
+
+def rearranged(
+    order: Iterable[NDArray[np.int64]], steps: int, skipped: Collection[int], postponed: Collection[int]
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yields place and rows of each batch of a training order, some of them left out or moved.
+
+    Args:
+        order: Rows of each batch; longer than ``steps`` by the batches that may be left out.
+        steps: Of the run: the postponed batches are the last of so many.
+        skipped: Places in ``order`` that are left out.
+        postponed: Places that come last; those also in ``skipped`` are left out there, and batches from behind the
+            end of the run take their part.
+    """
+    waiting = list[tuple[int, NDArray[np.int64]]]()
+    first, taken = steps - len(postponed), 0
+    for place, rows in enumerate(order):
+        if place in skipped:
+            continue
+        if place in postponed:
+            waiting.append((place, rows))
+            continue
+        if taken == first:
+            yield from waiting
+        yield place, rows
+        taken += 1
+    if taken <= first:
+        yield from waiting
 
 
 def evaluation_order(lengths: NDArray[np.int32], batch_samples: int) -> Iterator[NDArray[np.int64]]:

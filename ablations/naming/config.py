@@ -161,9 +161,9 @@ class Training:
     )
     on_failure: str = tunable(
         "continue",
-        "loss spike or divergence: record it and go on, stop, or return to the last checkpoint and skip the batch; "
-        "a loss or gradient that is not finite stops the run except under rollback",
-        choices=("continue", "stop", "rollback"),
+        "loss spike or divergence: record it and go on, stop, or return to the last checkpoint and skip the batch or "
+        "take it last; a loss or gradient that is not finite stops the run unless it returns",
+        choices=("continue", "stop", "rollback", "rollback_later"),
     )
     max_rollbacks: int = tunable(
         3,

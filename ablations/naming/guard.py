@@ -49,7 +49,7 @@ class Taken:
 
 
 class RollBack(Exception):
-    """Asks to return to the last checkpoint and to go on without the offending batch.
+    """Asks to return to the last checkpoint and to go on without the offending batch, or to take it later.
 
     Attributes:
         event: What happened; whoever returns completes it.
@@ -68,7 +68,8 @@ class Guard:
     divergence, non_finite, out_of_memory), ``step`` and ``last_step``, ``loss`` (of ``step``; None if it is not
     finite), ``highest``, ``threshold``, ``gradient_norm``, ``learning_rate``, ``samples`` (ids of the batch of
     ``step``), ``recovered``, ``action`` (recorded, stopped, rolled back), after a rollback also ``returned_to`` (step),
-    ``skipped_batches`` (places in the training order) and ``skipped_samples``.
+    ``skipped_batches`` and ``postponed_batches`` (places in the training order), and ``skipped_samples`` and
+    ``postponed_samples``.
 
     Args:
         training: Says the policy.
@@ -86,12 +87,29 @@ class Guard:
     @property
     def rolls_back(self) -> bool:
         """Whether checkpoints are needed to return to."""
-        return self._policy == "rollback"
+        return self._policy in ("rollback", "rollback_later")
 
     @property
     def skipped(self) -> set[int]:
         """Places in the training order that are left out."""
         return {position for event in self.events for position in event.get("skipped_batches", ())}
+
+    @property
+    def postponed(self) -> set[int]:
+        """Places in the training order that are taken last."""
+        return {position for event in self.events for position in event.get("postponed_batches", ())}
+
+    def set_aside(self, event: Event, batches: list[tuple[int, NDArray[np.int64]]]) -> None:
+        """Has batches (place, rows) skipped or, if the policy says so and they are not late already, postponed."""
+        later = self._policy == "rollback_later"
+        late = self.postponed
+        chosen = {
+            "skipped": [each for each in batches if not later or each[0] in late],
+            "postponed": [each for each in batches if later and each[0] not in late],
+        }
+        for what, found in chosen.items():
+            event[f"{what}_batches"] = [place for place, _ in found]
+            event[f"{what}_samples"] = [self._ids_of(rows) for _, rows in found]
 
     def state(self) -> dict[str, Any]:
         """What the next steps are judged by, as plain values."""

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ablations.naming.batches import Batch, steps_of, training_batch, training_order
+from ablations.naming.batches import Batch, rearranged, steps_of, training_batch, training_order
 from ablations.naming.checkpoints import Best, Checkpoints
 from ablations.naming.config import Config
 from ablations.naming.cost import Cost
@@ -27,7 +27,7 @@ from ablations.naming.optimisation import learning_rate, make_optimizer, train_s
 from ablations.plan import seed_for
 
 LOG_EVERY_STEPS = {"cpu": 1, "cuda": 10}  # losses stay on the device so long: reading one waits for it
-SKIPPED_BATCHES = 2  # after a rollback: the batch whose loss was bad, and the one whose update came before it
+SET_ASIDE = 2  # batches, after a rollback: the batch whose loss was bad, and the one whose update came before it
 Rows = NDArray[np.int64]
 NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 BeforeStep = Callable[[int, NamingModel, Batch], None]
@@ -129,9 +129,8 @@ class Trainer:
         self._checkpoints, self._before_step = checkpoints, before_step
         self._subset = fixed_subset(data.train, samples) if samples is not None else None
         self._resumed_at: list[int] = []
-        self._position = 0
         self._do("before the first step")
-        self._order = self._order_from(0)
+        self._order = self._batches()
 
     def ran_out_of_memory(self) -> str:
         """Records that the memory did not suffice; returns what for."""
@@ -168,7 +167,7 @@ class Trainer:
             RollBack: It must return to the last checkpoint.
         """
         position, rows = next(self._order)
-        self.step, self._position = self.step + 1, position + 1
+        self.step += 1
         self._do(f"step {self.step}", rows)
         with self._cost.clock("training"):
             batch = training_batch(self._data, rows, self._config, position, self._seed)
@@ -183,15 +182,14 @@ class Trainer:
             if self.validation_is_due:
                 self._journal.flush()  # waits for the device, so that its time is counted as training
 
-    def _order_from(self, position: int) -> Iterator[tuple[int, Rows]]:
-        """Places in the training order and their rows, from a place on; those to skip are left out."""
-        training = self._config.training
-        spare = SKIPPED_BATCHES * training.max_rollbacks
+    def _batches(self) -> Iterator[tuple[int, Rows]]:
+        """Place in the training order and rows of each batch that is still to be taken."""
+        training, guard = self._config.training, self._guard
+        spare = SET_ASIDE * training.max_rollbacks
         lengths = self._data.train.input_lengths_uncut
         order = training_order(lengths, training.batch_samples, self.steps + spare, self._seed)
-        skipped = self._guard.skipped
-        places = itertools.islice(enumerate(order), position, None)
-        return ((place, rows) for place, rows in places if place not in skipped)
+        batches = rearranged(order, self.steps, guard.skipped, guard.postponed)
+        return itertools.islice(batches, self.step, None)
 
     # -- scores -----------------------------------------------------------------------------------------------
 
@@ -240,7 +238,6 @@ class Trainer:
     def _state(self) -> dict[str, Any]:
         return {
             "step": self.step,
-            "position": self._position,
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "guard": self._guard.state(),
@@ -252,7 +249,7 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Puts back what the next steps depend on."""
-        self.step, self._position = state["step"], state["position"]
+        self.step = state["step"]
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._guard.restore(state["guard"])
@@ -264,22 +261,24 @@ class Trainer:
         self._cost.restore(state["cost"])
         self._guard.events[:] = state["events"]
         self._resumed_at = [*state["resumed_at"], self.step]
-        self._order = self._order_from(self._position)
+        self._order = self._batches()
         self._journal.restart_clock()
 
     def return_from(self, failure: RollBack) -> None:
-        """Returns to the last checkpoint; the batch that failed, and the one before it, are not met again."""
+        """Returns to the last checkpoint; the batch that failed, and the one before it, are set aside."""
         state = self._checkpoints.load()
         if state is None:
             raise RuntimeError(f"step {self.step}: the checkpoint to return to is gone") from failure
         self._journal.drop()
         self._restore(state)
-        met = itertools.takewhile(lambda each: each[0] <= failure.position, self._order_from(self._position))
-        skipped = list(met)[-SKIPPED_BATCHES:]
+        met = []
+        for each in self._batches():
+            met.append(each)
+            if each[0] == failure.position:
+                break
         failure.event["returned_to"] = self.step
-        failure.event["skipped_batches"] = [place for place, _ in skipped]
-        failure.event["skipped_samples"] = [[self._data.train.ids[row] for row in rows] for _, rows in skipped]
-        self._order = self._order_from(self._position)
+        self._guard.set_aside(failure.event, met[-SET_ASIDE:])
+        self._order = self._batches()
         self.keep()  # with the event in it: a run that is resumed knows how often it has returned
         self._log("rollback", failure.event["step"], self.step)
 

@@ -259,9 +259,10 @@ def done(event: Mapping[str, Any]) -> str:
     """What was done about an event, and whether the loss came back."""
     action = str(event.get("action"))
     if action == "rolled back" and event.get("returned_to") is not None:
-        batches = len(event.get("skipped_batches") or ())
-        left = f"{batches} {'batch' if batches == 1 else 'batches'} left out"
-        return f"rolled back to step {event['returned_to']}, {left}"
+        ends = {"skipped_batches": "left out", "postponed_batches": "put last"}
+        counts = {end: len(event.get(key) or ()) for key, end in ends.items()}
+        parts = [f"{n} {'batch' if n == 1 else 'batches'} {end}" for end, n in counts.items() if n]
+        return ", ".join([f"rolled back to step {event['returned_to']}", *parts])
     if action == "recorded":
         return "went on; the loss came back" if event.get("recovered") else "went on; the loss did not come back"
     return escape(action)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ablations.naming.batches import evaluation_order, make_batch, steps_of, training_order
+from ablations.naming.batches import evaluation_order, make_batch, rearranged, steps_of, training_order
 
 
 class Pieces:
@@ -42,6 +42,24 @@ def test_a_longer_run_begins_like_a_shorter_one():
 def test_batches_hold_samples_of_like_length():
     spread = np.mean([LENGTHS[rows].std() for rows in order(steps=32)])
     assert spread < 0.5 * LENGTHS.std()
+
+
+@pytest.mark.parametrize(
+    ("skipped", "postponed", "places"),
+    [  # a run of 6 steps, 3 batches to spare
+        ((), (), [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        ((1, 2), (), [0, 3, 4, 5, 6, 7, 8]),
+        ((), (1, 2), [0, 3, 4, 5, 1, 2, 6, 7, 8]),
+        ((2,), (1, 2), [0, 3, 4, 5, 1, 6, 7, 8]),  # 2 failed again: 6 takes its part, and what came before stays
+        ((4,), (1,), [0, 2, 3, 5, 6, 1, 7, 8]),
+        ((6, 7, 8), (1,), [0, 2, 3, 4, 5, 1]),
+    ],
+)
+def test_batches_set_aside_are_left_out_or_taken_last(skipped, postponed, places):
+    order = [np.array([place]) for place in range(9)]
+    found = list(rearranged(order, 6, skipped, postponed))
+    assert [place for place, _ in found] == places
+    assert all(place == rows[0] for place, rows in found)
 
 
 def test_evaluation_sees_every_sample_once_longest_first():

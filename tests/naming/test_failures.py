@@ -120,6 +120,46 @@ def test_a_rollback_goes_on_as_if_the_bad_batch_had_never_been_there(kind, read_
     assert outcome.cost["flops"] > expected.cost["flops"]  # what was undone was computed
 
 
+@pytest.mark.slow
+def test_a_batch_that_is_taken_later_comes_last(monkeypatch):
+    """The reference is a training whose order ends with the bad batch and the one before it: equal to the bit."""
+    events, met = [], []
+
+    def spoil_once(step, model, batch):
+        if step == BAD and not met:
+            met.append(step)
+            with torch.no_grad():
+                next(model.parameters()).fill_(math.nan)
+
+    outcome, log = trained(policy("rollback_later"), events=events, before_step=spoil_once)
+    [event] = events
+    late = event["postponed_batches"]
+    assert (late, event["skipped_batches"], event["returned_to"]) == ([BAD - 2, BAD - 1], [], 40)
+    assert event["postponed_samples"][1] == event["samples"]
+
+    def with_them_last(lengths, batch_samples, steps, seed):
+        order = list(training_order(lengths, batch_samples, STEPS, seed))
+        return [rows for place, rows in enumerate(order) if place not in late] + [order[place] for place in late]
+
+    monkeypatch.setattr(training, "training_order", with_them_last)
+    expected, expected_log = trained(policy("continue"))
+    assert losses(log) == losses(expected_log)
+    assert outcome.scores == expected.scores
+
+
+@pytest.mark.slow
+def test_a_batch_that_fails_again_where_it_comes_last_is_skipped():
+    """What is left is a training that skipped it at once: equal to the bit."""
+    events = []
+    outcome, log = trained(policy("rollback_later"), events=events, before_step=Plant("nan"))
+    assert [event["step"] for event in events] == [BAD, STEPS]
+    assert events[0]["postponed_batches"] == events[1]["skipped_batches"] == [BAD - 2, BAD - 1]
+    assert events[1]["postponed_batches"] == []
+    expected, expected_log = trained(policy("rollback"), before_step=Plant("nan"))
+    assert losses(log) == losses(expected_log)
+    assert outcome.scores == expected.scores
+
+
 def test_rollbacks_are_bounded():
     events, log = [], []
 
