@@ -24,6 +24,7 @@ def more(variant: str, seed: int, info: dict[str, Any]) -> Iterable[tuple[str, i
     data["archive"] = {"name": "java-small.tar.gz", "size": 379_000_000, "sha256": "ab" * 32}
     data["known"] = {"expected": {"files": {"train": 8944, "test": 527}}, "found": {"files": {"train": 3, "test": 527}}}
     data["warnings"] = [HOSTILE]
+    data["scored"] = {"validation": "cd" * 32, "test": ("ef" if variant == "input" else "ab") * 32}
     if variant == "dropout":
         data["warnings"] = [HOSTILE, "data.augmentation_rate 0.1 changes nothing"]
         data["augmentation"] = {"source": "learnt", "pairs": 155, "first_pairs": [["msg", "message", 0.9]],
@@ -46,6 +47,12 @@ def test_warnings_stand_in_a_callout_with_the_arms_they_concern(ctx: Context, tm
     assert "{{<" not in said
     assert "changes nothing (`dropout`)." in said
     assert said.count("8,944") == 1
+
+
+def test_arms_that_are_scored_on_other_functions_are_warned_of(ctx: Context, tmp_path: Path) -> None:
+    said = checks.warnings(ctx, tmp_path)
+    assert "`input`: scored on other functions than the baseline" in said
+    assert said.count("scored on other functions") == 1
 
 
 def test_overlap_is_a_table_of_shares(ctx: Context, tmp_path: Path) -> None:
