@@ -18,7 +18,7 @@ def main() -> None:
         from ablations.reporting.context import load_context
         from ablations.reporting.fragments import write
     except ModuleNotFoundError as error:
-        use_environment(error)
+        use_environment(error, __file__)
     ctx = load_context(
         os.environ.get("ABLATIONS_STUDY") or HERE.parent / "study.yaml",
         os.environ.get("ABLATIONS_RESULTS") or HERE.parent / "results",
@@ -27,11 +27,11 @@ def main() -> None:
     write(ctx, HERE / "_generated")
 
 
-def use_environment(error: ModuleNotFoundError) -> None:
-    """Starts again with the project's own environment, which Quarto's Python need not be."""
+def use_environment(error: ModuleNotFoundError, script: str) -> None:
+    """Starts a script again with the project's own environment, which Quarto's Python need not be."""
     for python in (HERE.parent / ".venv" / "bin" / "python", HERE.parent / ".venv" / "Scripts" / "python.exe"):
         if python.is_file() and python != Path(sys.executable):
-            os.execv(python, [str(python), __file__])
+            os.execv(python, [str(python), script])
     sys.exit(f"{error}: activate the environment that has `ablations`, or set QUARTO_PYTHON to its python")
 
 

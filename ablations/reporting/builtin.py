@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import hashlib
 import html
 import json
 import re
@@ -19,6 +18,7 @@ from string import Template
 from typing import Any
 
 from ablations.errors import RenderError
+from ablations.reporting.policy import with_policy
 from ablations.reporting.qmd import Node, Numbers, attributes, expand_includes, inlines, resolve, walk, words
 
 PANDOC_SECONDS = 120
@@ -164,29 +164,20 @@ def _write_html(document: Document, project: Path, target: Path, metadata: Mappi
     body = re.sub(r'(<t[hd](?: colspan="\d+")?) style="text-align: (left|right|center);"', r'\1 class="\2"', body)
     style = _asset("page.css") + _project_file(project, "style.css")
     script = re.sub(r"^\s*<script>|</script>\s*$", "", _project_file(project, "script.html"))
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
     page = Template(_asset("page.html")).substitute(
         lang=html.escape(document.lang),
         title=html.escape(document.title),
-        policy=html.escape(policy),
         style=style,
         script=script,
         contents=contents,
         body=body,
     )
-    target.write_text(page, encoding="utf-8")
+    target.write_text(with_policy(page), encoding="utf-8")
 
 
 def _project_file(project: Path, name: str) -> str:
     path = project / name
     return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _html_node(node: Node, project: Path, numbers: Numbers) -> Node | None:
