@@ -41,14 +41,12 @@ STUDY, RESULTS = Path("study.yaml"), Path("results")
 @app.command()
 def validate(study: StudyOption = STUDY, profile: ProfileOption = None) -> None:
     """Check a study file and say everything that is wrong with it, before anything runs."""
-    from ablations.plan import expand
+    from ablations.plan import expand, seed_words
     from ablations.study import load_study
 
     loaded = load_study(study, profile)
     count = len(expand(loaded))
-    _out().print(
-        f"{study}: fine. {count} variants x {len(loaded.seeds)} seeds{_with_profile(loaded)}.", highlight=False
-    )
+    _out().print(f"{study}: fine. {count} variants x {seed_words(loaded)}{_with_profile(loaded)}.", highlight=False)
 
 
 @app.command()
@@ -154,12 +152,12 @@ def compare(
 
 
 def _load(study: Path, results: Path, profile: str | None) -> tuple[Study, Store]:
+    from ablations.standing import standing
     from ablations.store import Store
     from ablations.study import load_study
-    from ablations.trials import settled
 
     store = Store(results)
-    return settled(load_study(study, profile), store), store
+    return standing(load_study(study, profile), store), store
 
 
 def _out() -> Console:

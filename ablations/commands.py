@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ablations import machine
+from ablations import looks, machine
 from ablations.console import SYMBOLS, duration, plain_table, status_text, watcher
 from ablations.errors import UnknownName, one_of
 from ablations.executors.base import Executor
 from ablations.launch import Ended, Remaining, launch
-from ablations.plan import RunKey, Variant, expand, forecast, run_keys
+from ablations.plan import Forecast, RunKey, Variant, expand, forecast, run_keys, seed_words
+from ablations.standing import standing
 from ablations.store import Store
 from ablations.study import Ablation, Study
 from ablations.trials import best, search_of, settled, trials_of
@@ -54,14 +55,24 @@ def run_study(
     open_searches = [
         each for each in study.ablations if each.search and each.levels[0].waits_for and each.levels[0].name in chosen
     ]
-    completed = _run_planned(study, store, out, chosen, workers, executor, retry)
+    tried: set[str] = set()
+
+    def run_planned(now: Study) -> bool:
+        return _run_planned(now, store, out, chosen, workers, executor, retry, tried)
+
+    completed = run_planned(study)
     for ablation in open_searches:  # after the arms that need none: their results are there first
         _search(study, ablation, store, out, workers, executor, retry)
-    return (
-        _run_planned(settled(study, store), store, out, chosen, workers, executor, retry)
-        if open_searches
-        else completed
-    )
+    while (later := standing(study, store)) != study:  # what searches have found, and what looks have left open
+        for line in looks.taken_since(study, later):
+            out.print(Text(line))
+        before, study = study, later
+        if run_keys(study) != run_keys(before):
+            out.print()
+            completed = run_planned(study)
+    if study.rounds:
+        out.print(Text(looks.where_it_stands(study, store)))
+    return completed
 
 
 def _run_planned(
@@ -72,11 +83,16 @@ def _run_planned(
     workers: int | None,
     executor: str,
     retry: bool,
+    tried: set[str],
 ) -> bool:
-    """Runs what is not done of the variants that are known; returns whether all planned runs have completed."""
+    """Runs what is not done of the variants that are known; returns whether all planned runs have completed.
+
+    What is in ``tried`` is not run again; what is run is added to it.
+    """
     variants = {variant.name: variant for variant in expand(study)}
     keys = [key for key in run_keys(study) if key.variant in chosen]
     runnable = [key for key in keys if not variants[key.variant].waits_for]
+    runnable = [key for key in runnable if key.run_id not in tried]
     todo = store.pending(runnable, retry=retry)
     workers, threads = _shares(workers, len(todo))
     _say_intent(study, store, variants, keys, todo, workers, out)
@@ -84,6 +100,7 @@ def _run_planned(
         with _executor(executor, study.experiment, workers, threads) as started:
             _prepare(study, [variants[key.variant] for key in todo], out)
             todo = store.pending(runnable, retry=retry)  # another process may have been at work meanwhile
+            tried.update(key.run_id for key in todo)
             expected = _forecast(study, store, list(variants.values()), workers)
             with watcher(out, study.metric) as watching:
                 ends = launch(
@@ -123,7 +140,7 @@ def _search(
         def run(trials: Round) -> None:
             variants = list(trials.variants.values())
             _prepare(study, variants, out)
-            expected = forecast(variants, [search.seed], store.history(), workers, flops=study.schema.flops)
+            expected = forecast(variants, (), store.history(), workers, flops=study.schema.flops)
             with watcher(out, search.objective) as watching:
                 launch(
                     store,
@@ -175,7 +192,9 @@ def _say_intent(
     for note in study.notes:
         out.print(Text(f"Note: {note}"))
     names = {key.variant for key in keys}
-    out.print(f"{len(names)} variants x {len(study.seeds)} seeds = {len(keys)} runs, {len(todo)} to run.")
+    most = sum(key.variant in names for key in looks.most_runs(study))
+    up_to = f" to {most}" if most > len(keys) else ""
+    out.print(f"{len(names)} variants x {seed_words(study)} = {len(keys)}{up_to} runs, {len(todo)} to run.")
     running = sum(store.status(key.run_id) == "running" for key in keys)
     if running:
         out.print(f"{running} are being run by another process and left to it.")
@@ -216,7 +235,7 @@ def _prepare(study: Study, variants: Sequence[Variant], out: Console) -> None:
 
 
 def _forecast(study: Study, store: Store, variants: Sequence[Variant], workers: int) -> Remaining:
-    expected = forecast(variants, study.seeds, store.history(), workers, flops=study.schema.flops)
+    expected = forecast(variants, (), store.history(), workers, flops=study.schema.flops)
     return Remaining(expected.seconds, workers)
 
 
@@ -282,14 +301,7 @@ def show_plan(study: Study, store: Store, out: Console) -> None:
     }
     workers = max(1, min(machine.gpus() or machine.cores(), len(todo) + sum(trials.values()) or 1))
     waiting = {key.run_id for key in todo}
-    expected = forecast(
-        variants,
-        study.seeds,
-        store.history(),
-        workers,
-        flops=study.schema.flops,
-        done={key.run_id for key in keys} - waiting,
-    )
+    expected = forecast(variants, todo, store.history(), workers, flops=study.schema.flops)
     out.print(_title(study))
     rows = []
     for variant in variants:
@@ -303,17 +315,37 @@ def show_plan(study: Study, store: Store, out: Console) -> None:
     for note in study.notes:
         out.print(Text(f"Note: {note}"))
     seeds = ", ".join(map(str, study.seeds))
-    out.print(f"{len(variants)} variants x {len(study.seeds)} seeds ({seeds}) = {len(keys)} runs, {len(todo)} to run.")
+    most = len(looks.most_runs(study))
+    up_to = f" to {most}" if most > len(keys) else ""
+    runs = f"{len(keys)}{up_to} runs, {len(todo)} to run"
+    out.print(f"{len(variants)} variants x {seed_words(study)} ({seeds}) = {runs}.")
+    if study.rounds:
+        for said in looks.so_far(study, store):
+            out.print(Text(said))
     for name, count in trials.items():
         if count:
             out.print(f"{name}: {count} trials of its search come first.")
-    if todo:
-        seconds = expected.total
+    _say_forecast(study, store, trials, workers, expected, out)
+
+
+def _say_forecast(
+    study: Study, store: Store, trials: Mapping[str, int], workers: int, expected: Forecast, out: Console
+) -> None:
+    """How long the planned runs take and, of adaptive seeds, those that may still be planned."""
+
+    def total(runs: Forecast) -> str:
+        seconds = runs.total
         for name, count in trials.items():
-            one = expected.seconds[name]
+            one = runs.seconds[name]
             seconds = seconds + count * one / workers if seconds is not None and one is not None else None
-        total = duration(seconds) if seconds is not None else "an unknown time"
-        out.print(f"About {total} with {workers} at a time ({expected.source}).")
+        return duration(seconds) if seconds is not None else "an unknown time"
+
+    if expected.runs:
+        out.print(f"About {total(expected)} with {workers} at a time ({expected.source}).")
+    still = store.pending(looks.most_runs(study))
+    if len(still) > expected.runs:
+        most = forecast(expand(study), still, store.history(), workers, flops=study.schema.flops)
+        out.print(f"About {total(most)} for {len(still)} runs, if no look settles an arm any more.")
 
 
 def show_status(study: Study, store: Store, out: Console, as_json: bool) -> None:
@@ -338,6 +370,9 @@ def show_status(study: Study, store: Store, out: Console, as_json: bool) -> None
             line.append(f"\n    {row['folder']}", style="dim")
             out.print(line, soft_wrap=True)
     out.print(_counted(Counter(row["status"] for row in rows)))
+    if study.rounds:
+        for said in looks.so_far(study, store):
+            out.print(Text(said))
 
 
 def _standing(store: Store, key: RunKey, waits_for: str) -> dict[str, Any]:

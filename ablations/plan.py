@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import json
 import statistics
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -107,9 +107,34 @@ def _variant(study: Study, ablation: Ablation, level: Level) -> Variant:
 
 
 def run_keys(study: Study) -> list[RunKey]:
-    """All planned runs, seed by seed: every arm has its first seed before any has its second."""
-    variants = expand(study)
-    return [RunKey(each.name, seed, each.config_hash) for seed in study.seeds for each in variants]
+    """All planned runs, seed by seed: every arm has its first seed before any has its second.
+
+    Of adaptive seeds: those of the rounds that the looks taken so far have led to.
+    """
+    taken = [(each, frozenset(seeds_of(study, each.name))) for each in expand(study)]
+    return [RunKey(each.name, seed, each.config_hash) for seed in study.seeds for each, own in taken if seed in own]
+
+
+def seeds_of(study: Study, variant: str) -> tuple[int, ...]:
+    """The seeds that a variant takes, as far as the looks taken so far tell.
+
+    A settled arm keeps those of the look that settled it. All others, and the baseline, with which they are compared,
+    take those of the next round, as long as an arm is open and there is one.
+    """
+    if not study.rounds:
+        return study.seeds
+    rounds = next((at for at, look in enumerate(study.taken) if variant in look.settled), None)
+    if rounds is None:
+        goes_on = not study.taken or (bool(study.taken[-1].open) and len(study.taken) < len(study.rounds))
+        rounds = len(study.taken) if goes_on else len(study.taken) - 1
+    return study.seeds[: study.rounds[rounds]]
+
+
+def seed_words(study: Study) -> str:
+    """How many seeds an arm takes, in words: ``5 seeds``, or ``5 to 12 seeds``."""
+    if study.rounds:
+        return f"{study.rounds[0]} to {study.rounds[-1]} seeds"
+    return f"{len(study.seeds)} seed{'' if len(study.seeds) == 1 else 's'}"
 
 
 def config_hash(experiment: str, config: Mapping[str, Any]) -> str:
@@ -131,12 +156,11 @@ def seed_for(part: str, seed: int) -> int:
 
 def forecast(
     variants: Sequence[Variant],
-    seeds: Sequence[int],
+    keys: Sequence[RunKey],
     history: Iterable[Mapping[str, Any]] = (),
     workers: int = 1,
     *,
     flops: Callable[[Mapping[str, Any]], float | None] = lambda config: None,
-    done: Collection[str] = (),
 ) -> Forecast:
     """Forecasts the time that runs take.
 
@@ -145,11 +169,10 @@ def forecast(
 
     Args:
         variants: From :func:`expand`.
-        seeds: The study's seeds.
+        keys: The runs to make, each of one of the variants.
         history: Finished runs on this machine, each with ``config_hash``, ``flops`` (may be None) and ``seconds``.
         workers: Runs that go on at once.
         flops: Counts the FLOPs of a config's run, as ``Schema.flops`` does.
-        done: The ``run_id`` of runs that need not run.
     """
     past = [row for row in history if _positive(row.get("seconds"))]
     own: dict[str, list[float]] = {}
@@ -164,10 +187,9 @@ def forecast(
         else:
             count = flops(variant.config)
             seconds[variant.name] = count / rate if count else None
-    keys = [RunKey(variant.name, seed, variant.config_hash) for seed in seeds for variant in variants]
-    todo = [seconds[key.variant] for key in keys if key.run_id not in done]
     counted = any(variant.config_hash not in own for variant in variants)
     source = _source(len(past), len(rates), counted, None in seconds.values())
+    todo = [seconds[key.variant] for key in keys]
     return Forecast(MappingProxyType(seconds), _makespan(todo, workers), len(todo), source)
 
 

@@ -17,7 +17,7 @@ from ablations.study_file import NAME, NAME_RULE, REFERENCE_EXPERIMENT, Parsed, 
 from ablations.view import Level, Step, View
 from ablations.yamlfile import MAX_BYTES, Document, KeyPath, read_yaml
 
-__all__ = ["Ablation", "Level", "Step", "Study", "load_study"]
+__all__ = ["Ablation", "Level", "Look", "Step", "Study", "load_study"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,19 @@ class Ablation:
 
 
 @dataclass(frozen=True)
+class Look:
+    """One look at the results of a study with adaptive seeds, taken after a round.
+
+    Attributes:
+        settled: Arms that it settled: they take no further seeds, and their verdict is final.
+        open: Arms that it left undecided: they take the seeds of the next round, if there is one.
+    """
+
+    settled: tuple[str, ...]
+    open: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Study:
     """A study, resolved for one profile.
 
@@ -73,15 +86,16 @@ class Study:
         unit: Its unit; empty for none.
         smallest_effect: Smallest difference that would matter, in the metric's unit; None where not declared.
         alpha: Rate of false claims accepted over a family.
-        seeds: The seeds of every arm.
+        seeds: The seeds of every arm; of adaptive seeds all that an arm may take.
         failure_value: The metric's value that a diverged run counts as; None where not declared.
         correction: Correction for multiple testing.
         equivalence_correction: That of the equivalence tests.
         min_seeds: Fewer pairs get no verdict.
         standard_seeds: Fewer pairs get a tentative one.
         power: Power for which further seeds are counted.
-        looks: How often results are looked at, the last time included; declared before the first. Each look tests at
-            ``alpha / looks``, so that the rate of false claims over all looks stays below ``alpha``.
+        looks: How often results are looked at, the last time included; declared before the first: of adaptive seeds
+            once a round. Each look tests at ``alpha / looks``, so that the rate of false claims over all looks stays
+            below ``alpha``.
         profile: The profile in force, or None.
         schema: What the experiment lets one set.
         baseline: All parameters of the baseline, flat.
@@ -89,6 +103,9 @@ class Study:
         skipped: Names of those.
         text: The file as read.
         notes: What is allowed, and limits what the study can say.
+        rounds: Of adaptive seeds: how many seeds an undecided arm has taken after each round, ascending, the last all
+            of them; empty where every arm takes all. ``plan.seeds_of`` says which a variant takes.
+        taken: Of adaptive seeds: the looks taken so far, by ``standing``; none as loaded.
     """
 
     path: Path
@@ -115,6 +132,8 @@ class Study:
     skipped: tuple[str, ...]
     text: str
     notes: tuple[str, ...] = ()
+    rounds: tuple[int, ...] = ()
+    taken: tuple[Look, ...] = ()
 
 
 def load_study(path: str | Path, profile: str | None = None) -> Study:
@@ -251,7 +270,7 @@ def _study(path: Path, text: str, file: StudyFile, schema: Schema, view: View, g
         min_seeds=file.min_seeds,
         standard_seeds=file.standard_seeds,
         power=file.power,
-        looks=file.looks,
+        looks=len(view.rounds) or file.looks,
         profile=view.profile,
         schema=schema,
         baseline=MappingProxyType(view.config),
@@ -259,6 +278,7 @@ def _study(path: Path, text: str, file: StudyFile, schema: Schema, view: View, g
         skipped=tuple(name for name, each in view.declared.items() if each is None),
         text=text,
         notes=tuple(_notes(file, view, gpu_left_aside)),
+        rounds=view.rounds,
     )
 
 

@@ -19,23 +19,45 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,59}")
 NAME_RULE = "a letter, then letters, digits, _ . + or -, at most 60 in all"
 MAX_SEEDS = 1000
 MAX_SEED = 2**31 - 1
+MAX_LOOKS = 100
+ADAPTIVE = ("min", "max", "step")
 
 
-def seed_list(value: object) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class SeedPlan:
+    """What ``seeds:`` means.
+
+    Attributes:
+        seeds: All that an arm may take, in the order in which it takes them.
+        rounds: Of adaptive seeds: how many of them an undecided arm has taken after each round, ascending, the last all
+            of them. Empty where every arm takes all.
+    """
+
+    seeds: tuple[int, ...]
+    rounds: tuple[int, ...] = ()
+
+
+def seed_plan(value: object) -> SeedPlan:
     """The seeds that ``seeds:`` means.
 
-    >>> seed_list(3), seed_list([7, 1])
+    >>> seed_plan(3).seeds, seed_plan([7, 1]).seeds
     ((0, 1, 2), (7, 1))
+    >>> seed_plan({"min": 5, "max": 12}).rounds, seed_plan({"min": 5, "max": 12, "step": 3}).rounds
+    ((5, 9, 12), (5, 8, 11, 12))
 
     Raises:
         ValueError: It means none; the text says why.
     """
+    if isinstance(value, Mapping):
+        return _adaptive(value)
     if isinstance(value, bool) or not isinstance(value, (int, list)):
-        raise ValueError(f"expected a number of seeds or a list of them, found {described(value)}{hint(int, value)}")
+        raise ValueError(
+            f"expected a number of seeds, a list of them or {{min, max}}, found {described(value)}{hint(int, value)}"
+        )
     if isinstance(value, int):
         if not 1 <= value <= MAX_SEEDS:
             raise ValueError(f"expected from 1 to {MAX_SEEDS} seeds, found {value}")
-        return tuple(range(value))
+        return SeedPlan(tuple(range(value)))
     if not 1 <= len(value) <= MAX_SEEDS:
         raise ValueError(f"expected from 1 to {MAX_SEEDS} seeds, found {len(value)}")
     for seed in value:
@@ -44,7 +66,33 @@ def seed_list(value: object) -> tuple[int, ...]:
     twice = sorted({seed for seed in value if value.count(seed) > 1})
     if twice:
         raise ValueError(f"expected each seed once, found {', '.join(map(str, twice))} more than once")
-    return tuple(value)
+    return SeedPlan(tuple(value))
+
+
+def _adaptive(value: Mapping[Any, Any]) -> SeedPlan:
+    """Seeds in rounds; without ``step`` there are three, or two where no third fits.
+
+    Raises:
+        ValueError: Something is wrong with it; the text says all that is.
+    """
+    wrong = [one_of("key", key, ADAPTIVE) for key in value if key not in ADAPTIVE]
+    wrong += [f"expected a value for {key}, found none" for key in ("min", "max") if key not in value]
+    for key in ADAPTIVE:
+        given = value.get(key, 1)
+        if isinstance(given, bool) or not isinstance(given, int):
+            wrong.append(f"{key}: expected a whole number, found {described(given)}{hint(int, given)}")
+        elif not 1 <= given <= MAX_SEEDS:
+            wrong.append(f"{key}: expected from 1 to {MAX_SEEDS}, found {given}")
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    least, most = value["min"], value["max"]
+    if most <= least:
+        raise ValueError(f"expected max above min ({least}), found {most}")
+    step = value.get("step", -(-(most - least) // 2))
+    rounds = (*range(least, most, step), most)
+    if len(rounds) > MAX_LOOKS:
+        raise ValueError(f"expected at most {MAX_LOOKS} rounds, found {len(rounds)}: enlarge step")
+    return SeedPlan(tuple(range(most)), rounds)
 
 
 def _safe_name(name: str) -> str:
@@ -81,9 +129,15 @@ _SEEDS_SCHEMA = {
             "maxItems": MAX_SEEDS,
             "uniqueItems": True,
         },
+        {
+            "type": "object",
+            "properties": {key: {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS} for key in ADAPTIVE},
+            "required": ["min", "max"],
+            "additionalProperties": False,
+        },
     ]
 }
-Seeds = Annotated[Any, AfterValidator(seed_list), WithJsonSchema(_SEEDS_SCHEMA)]
+Seeds = Annotated[Any, AfterValidator(seed_plan), WithJsonSchema(_SEEDS_SCHEMA)]
 Name = Annotated[str, AfterValidator(_safe_name), Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"})]
 Settings = dict[str, Any]
 FilledIn = BeforeValidator(_filled_in)
@@ -181,7 +235,11 @@ class ProfileFile(_Part):
     needs: list[str] = Field(
         [], description="Files or folders without which the profile is not taken by itself, only by --profile."
     )
-    seeds: Seeds = Field(None, description="Number of seeds, or the list of them.", validate_default=False)
+    seeds: Seeds = Field(
+        None,
+        description="Number of seeds, the list of them, or {min, max, step} for adaptive ones.",
+        validate_default=False,
+    )
     baseline: Settings = Field({}, description="Parameters that differ from the study's baseline.")
     ablations: dict[str, Annotated[Override, BeforeValidator(_skip_or_mapping)]] = Field(
         {}, description="Changes that differ, by ablation; each key replaces the ablation's own. skip leaves it out."
@@ -218,12 +276,20 @@ class StudyFile(_Part):
     looks: int = Field(
         1,
         ge=1,
-        le=100,
-        description="How often results will be looked at, the last time included: alpha is divided by it.",
+        le=MAX_LOOKS,
+        description="How often results will be looked at, the last time included: alpha is divided by it. "
+        "Adaptive seeds have a look after each round, and need no such key.",
     )
-    seeds: Seeds = Field(5, description="Number of seeds (5 means 0 to 4), or the list of them.", validate_default=True)
+    seeds: Seeds = Field(
+        5,
+        description="Number of seeds (5 means 0 to 4), the list of them, or {min, max, step}: all arms take min seeds, "
+        "undecided ones step more at a time, up to max.",
+        validate_default=True,
+    )
     baseline: Settings = Field({}, description="Parameters of the baseline; the experiment's defaults hold elsewhere.")
-    profiles: dict[str, ProfileFile] = Field({}, description="What differs on a kind of machine, e.g. cpu, gpu.")
+    profiles: dict[str, ProfileFile] = Field(
+        {}, max_length=20, description="What differs on a kind of machine, e.g. cpu, gpu."
+    )
     ablations: dict[str, AblationFile] = Field({}, description="The changes to try, by name.")
 
 
@@ -318,6 +384,8 @@ def _message(error: Mapping[str, Any], path: KeyPath, sections: tuple[str, ...])
         message = _unknown_key(path, sections)
     elif kind == "literal_error":
         message = one_of("value", found, re.findall("'([^']*)'", context["expected"]))
+    elif kind == "too_long":
+        message = f"expected at most {context['max_length']} entries, found {len(found)}"
     elif kind in _KINDS:
         type_, words = _KINDS[kind]
         message = f"expected {words}, found {described(found)}{hint(type_, found)}"

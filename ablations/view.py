@@ -72,7 +72,8 @@ class View:
 
     Attributes:
         found: What is wrong in this view: path and message.
-        seeds: The seeds.
+        seeds: The seeds that an arm may take.
+        rounds: Of adaptive seeds: how many an undecided arm has taken after each round; else empty.
         baseline: Settings of the baseline that the file makes.
         config: All parameters of the baseline, flat.
         declared: The ablations as written; None for those the profile skips.
@@ -91,7 +92,11 @@ class View:
         file = parsed.file
         self.metric = file.metric
         part = file.profiles[profile] if profile else None
-        self.seeds: tuple[int, ...] = (part.seeds if part else None) or file.seeds
+        plan = (part.seeds if part else None) or file.seeds
+        self.seeds: tuple[int, ...] = plan.seeds
+        self.rounds: tuple[int, ...] = plan.rounds
+        if self.rounds:
+            self._check_rounds(file, part is not None and part.seeds is not None)
         self.baseline = self._baseline(file)
         self.config = {**schema.defaults(), **{key: each.value for key, each in self.baseline.items() if each.valid}}
         self.declared = declared(file, profile, parsed.left_out, self.say)
@@ -110,6 +115,15 @@ class View:
         """Notes a problem, unless the same value is known to be wrong."""
         if path not in self.document.refused:
             self.found[path, message] = None
+
+    def _check_rounds(self, file: StudyFile, of_profile: bool) -> None:
+        path: KeyPath = ("profiles", str(self.profile), "seeds") if of_profile else ("seeds",)
+        if self.rounds[0] < file.min_seeds:
+            reason = "a look at fewer gives no verdict"
+            self.say(path, f"min: expected at least min_seeds ({file.min_seeds}), found {self.rounds[0]}: {reason}")
+        if "looks" in file.model_fields_set:
+            reason = f"adaptive seeds have a look after each of {len(self.rounds)} rounds"
+            self.say(("looks",), f"expected none beside adaptive seeds, found {file.looks}: {reason}")
 
     def _baseline(self, file: StudyFile) -> Settings:
         settings = settings_of(file.baseline, ("baseline",), self.schema, self.say)

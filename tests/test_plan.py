@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.plan import ASSUMED_FLOPS_PER_S, RunKey, config_hash, expand, forecast, run_keys, seed_for
-from ablations.study import Study, load_study
+from ablations.plan import (
+    ASSUMED_FLOPS_PER_S,
+    RunKey,
+    config_hash,
+    expand,
+    forecast,
+    run_keys,
+    seed_for,
+    seed_words,
+    seeds_of,
+)
+from ablations.study import Look, Study, load_study
 
 CONFIGS = st.dictionaries(
     st.text(max_size=8), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.none()
@@ -25,6 +36,11 @@ def study(tmp_path: Path) -> Study:
         encoding="utf-8",
     )
     return load_study(path)
+
+
+def keys_of(variants):
+    """A run of each variant."""
+    return [RunKey(variant.name, 0, variant.config_hash) for variant in variants]
 
 
 def test_the_baseline_comes_first_and_each_level_is_a_variant(study):
@@ -43,6 +59,31 @@ def test_all_arms_of_a_seed_come_before_the_next_seed(study):
     assert [(key.variant, key.seed) for key in run_keys(study)] == [
         ("baseline", 3), ("layers=4", 3), ("layers=6", 3), ("baseline", 1), ("layers=4", 1), ("layers=6", 1),
     ]  # fmt: skip
+
+
+ROUNDS = "study: a\nseeds: {min: 3, max: 6, step: 2}\nablations:\n  layers: {sweep: {decoder.layers: [4, 6]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("taken", "seeds"),
+    [
+        ((), (3, 3, 3)),
+        ((Look((), ("layers=4", "layers=6")),), (5, 5, 5)),
+        ((Look(("layers=4",), ("layers=6",)),), (5, 3, 5)),
+        ((Look(("layers=4", "layers=6"), ()),), (3, 3, 3)),
+        ((Look(("layers=4",), ("layers=6",)), Look(("layers=6",), ())), (5, 3, 5)),
+        ((Look((), ("layers=4", "layers=6")), Look(("layers=4",), ("layers=6",))), (6, 5, 6)),
+        ((Look((), ("layers=4", "layers=6")), Look(("layers=4",), ("layers=6",)), Look((), ("layers=6",))), (6, 5, 6)),
+    ],
+)
+def test_an_open_arm_and_the_baseline_take_the_next_rounds_seeds_and_a_settled_arm_no_more(tmp_path, taken, seeds):
+    path = tmp_path / "study.yaml"
+    path.write_text(ROUNDS, encoding="utf-8")
+    study = replace(load_study(path), taken=taken)
+    assert study.rounds == (3, 5, 6)
+    assert [len(seeds_of(study, each.name)) for each in expand(study)] == list(seeds)
+    assert len(run_keys(study)) == sum(seeds)
+    assert seed_words(study) == "3 to 6 seeds"
 
 
 def test_a_run_is_named_by_its_config_and_seed():
@@ -82,7 +123,7 @@ def test_part_seeds_have_63_bits_and_differ_between_parts_and_seeds(part, seed):
 def test_finished_runs_tell_the_time_of_their_variant(study):
     variants = expand(study)
     history = [{"config_hash": v.config_hash, "flops": None, "seconds": s} for v in variants for s in (10.0, 20.0)]
-    told = forecast(variants, study.seeds, history)
+    told = forecast(variants, run_keys(study), history)
     assert dict(told.seconds) == {"baseline": 15.0, "layers=4": 15.0, "layers=6": 15.0}
     assert (told.total, told.runs, told.source) == (90.0, 6, "from 6 finished runs")  # 3 variants x 2 seeds x 15 s
 
@@ -90,27 +131,26 @@ def test_finished_runs_tell_the_time_of_their_variant(study):
 def test_other_finished_runs_tell_the_rate_at_which_flops_are_done(study):
     variants = expand(study)
     history = [{"config_hash": variants[0].config_hash, "flops": 100.0, "seconds": 10.0}]
-    told = forecast(variants, [0], history, flops=lambda config: 50.0 * config["decoder.layers"])
+    told = forecast(variants, keys_of(variants), history, flops=lambda config: 50.0 * config["decoder.layers"])
     assert dict(told.seconds) == {"baseline": 10.0, "layers=4": 20.0, "layers=6": 30.0}  # at 10 FLOP/s
     assert told.source == "from 1 finished run; variants without one: counted FLOPs at their rate"
 
 
 def test_without_finished_runs_the_rate_is_assumed_and_said_to_be(study):
-    told = forecast(expand(study), [0], flops=lambda config: 60 * ASSUMED_FLOPS_PER_S)
+    told = forecast(expand(study), keys_of(expand(study)), flops=lambda config: 60 * ASSUMED_FLOPS_PER_S)
     assert told.total == 180.0
     assert told.source == "rough: counted FLOPs at an assumed 50 GFLOP/s a worker"
 
 
 def test_where_nothing_is_known_nothing_is_forecast(study):
-    told = forecast(expand(study), [0])
+    told = forecast(expand(study), keys_of(expand(study)))
     assert (told.total, set(told.seconds.values())) == (None, {None})
     assert told.source == "unknown until a run has finished"
 
 
-def test_what_is_done_takes_no_more_time(study):
+def test_only_the_runs_to_make_take_time(study):
     variants = expand(study)
-    done = {RunKey("baseline", 0, variants[0].config_hash).run_id}
-    told = forecast(variants, [0], flops=lambda config: ASSUMED_FLOPS_PER_S, done=done)
+    told = forecast(variants, keys_of(variants)[1:], flops=lambda config: ASSUMED_FLOPS_PER_S)
     assert (told.runs, told.total) == (2, 2.0)
 
 
@@ -120,11 +160,11 @@ def test_workers_share_the_runs_and_the_last_one_ends_the_study(study):
         {"config_hash": variant.config_hash, "flops": None, "seconds": seconds}
         for variant, seconds in zip(variants, (10.0, 30.0, 10.0), strict=True)
     ]
-    assert forecast(variants, [0], history, workers=2).total == 30.0  # one does 30, the other 10 and 10
-    assert forecast(variants, [0], history, workers=9).total == 30.0
+    assert forecast(variants, keys_of(variants), history, workers=2).total == 30.0  # one does 30, the other 10 and 10
+    assert forecast(variants, keys_of(variants), history, workers=9).total == 30.0
 
 
 def test_runs_without_a_time_are_no_history(study):
     variants = expand(study)
     history = [{"config_hash": variants[0].config_hash, "flops": float("nan"), "seconds": float("nan")}]
-    assert forecast(variants, [0], history).seconds["baseline"] is None
+    assert forecast(variants, keys_of(variants), history).seconds["baseline"] is None

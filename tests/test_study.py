@@ -75,6 +75,28 @@ def test_seeds_are_counted_from_zero_or_listed():
     assert load("{study: a, seeds: [7, 3]}").seeds == (7, 3)
 
 
+@pytest.mark.parametrize(
+    ("seeds", "rounds"),
+    [
+        ("{min: 5, max: 12}", (5, 9, 12)),  # three rounds: 7 more seeds are 4 and 3
+        ("{min: 5, max: 6}", (5, 6)),
+        ("{min: 3, max: 12, step: 4}", (3, 7, 11, 12)),
+        ("{min: 4, max: 8, step: 4}", (4, 8)),
+        ("{min: 4, max: 8, step: 9}", (4, 8)),
+    ],
+)
+def test_adaptive_seeds_come_in_rounds_that_are_declared_with_a_look_after_each(seeds, rounds):
+    study = load(f"{{study: a, seeds: {seeds}}}")
+    assert (study.rounds, study.seeds, study.looks) == (rounds, tuple(range(rounds[-1])), len(rounds))
+
+
+def test_a_profile_may_have_adaptive_seeds_where_the_study_has_not_and_the_other_way_round():
+    text = "{study: a, seeds: {min: 3, max: 6}, profiles: {cpu: {seeds: 2}, gpu: {seeds: {min: 4, max: 5}}}}"
+    cpu, gpu = (load(text, profile=name) for name in ("cpu", "gpu"))
+    assert (cpu.rounds, cpu.looks, len(cpu.seeds)) == ((), 1, 2)
+    assert (gpu.rounds, gpu.looks, len(gpu.seeds)) == ((4, 5), 2, 5)
+
+
 def test_a_set_is_one_variant_with_the_ablations_name():
     text = """
     study: a
@@ -553,7 +575,37 @@ WRONG = {
     ),
     "seeds as text": (
         'study: a\nseeds: "5"\n',
-        ["2 seeds: expected a number of seeds or a list of them, found the text '5' (write 5 without quotes)"],
+        [
+            "2 seeds: expected a number of seeds, a list of them or {min, max}, found the text '5' (write 5 without "
+            "quotes)"
+        ],
+    ),
+    "adaptive seeds without an end": (
+        "study: a\nseeds: {min: 5, mx: 12, step: few}\n",
+        [
+            "2 seeds: unknown key 'mx'; did you mean 'max'? (valid: min, max, step); expected a value for max, found "
+            "none; step: expected a whole number, found the text 'few'"
+        ],
+    ),
+    "adaptive seeds that end before they begin": (
+        "study: a\nseeds: {min: 5, max: 5}\n",
+        ["2 seeds: expected max above min (5), found 5"],
+    ),
+    "adaptive seeds out of range": (
+        "study: a\nseeds: {min: 0, max: 1001}\n",
+        ["2 seeds: min: expected from 1 to 1000, found 0; max: expected from 1 to 1000, found 1001"],
+    ),
+    "adaptive seeds in too many rounds": (
+        "study: a\nseeds: {min: 5, max: 500, step: 1}\n",
+        ["2 seeds: expected at most 100 rounds, found 496: enlarge step"],
+    ),
+    "adaptive seeds with a first look that tells nothing, and looks declared twice": (
+        "study: a\nlooks: 2\nseeds: {min: 2, max: 6}\nprofiles: {cpu: {}, gpu: {seeds: {min: 1, max: 4}}}\n",
+        [
+            "3 seeds: min: expected at least min_seeds (3), found 2: a look at fewer gives no verdict (profile cpu)",
+            "4 profiles.gpu.seeds: min: expected at least min_seeds (3), found 1: a look at fewer gives no verdict",
+            "2 looks: expected none beside adaptive seeds, found 2: adaptive seeds have a look after each of 3 rounds",
+        ],
     ),
     "a negative seed": (
         "study: a\nseeds: [0, -1]\n",
@@ -1025,9 +1077,9 @@ def load_study_text(text: str) -> Study:
 
 def test_planning_imports_nothing_heavy():
     code = (
-        "import sys; from ablations.study import load_study; from ablations.plan import expand, forecast;"
+        "import sys; from ablations.study import load_study; from ablations.plan import expand, forecast, run_keys;"
         "study = load_study('study.yaml', 'cpu');"
-        "forecast(expand(study), study.seeds, flops=study.schema.flops);"
+        "forecast(expand(study), run_keys(study), flops=study.schema.flops);"
         "print(*sorted({'torch', 'pandas', 'numpy', 'sacred', 'transformers', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -21,6 +21,7 @@ from ablations.analysis.signflip import sign_flip
 from ablations.analysis.table import DIVERGED, LOST, OK, Columns, RunTable, read_table
 from ablations.analysis.verdict import LEAST_SEEDS, STANDARD_SEEDS, decide, raise_flags
 from ablations.errors import AblationsError, one_of
+from ablations.plan import seeds_of
 
 if TYPE_CHECKING:
     from ablations.study import Study
@@ -45,7 +46,7 @@ class Rules:
         standard_seeds: Number of pairs below which a verdict is tentative.
         power: Power at which further seeds are counted.
         looks: Declared number of looks at the data; alpha is divided by it.
-        look: Which look this is; beyond ``looks``, p is flagged as optimistic.
+        look: Which look this is, where that is known; beyond ``looks``, p is flagged as optimistic.
     """
 
     direction: Direction = "max"
@@ -59,7 +60,7 @@ class Rules:
     standard_seeds: int = STANDARD_SEEDS
     power: float = 0.8
     looks: int = 1
-    look: int = 1
+    look: int | None = None
 
     def __post_init__(self) -> None:
         if self.direction not in DIRECTIONS:
@@ -70,8 +71,9 @@ class Rules:
             raise AblationsError(f"the smallest effect of interest must be positive, not {self.smallest_effect}")
         if self.failure_value is not None and not np.isfinite(self.failure_value):
             raise AblationsError(f"the failure value must be finite, not {self.failure_value}")
-        if self.looks < 1 or self.look < 1:
-            raise AblationsError(f"looks are counted from 1, not {min(self.looks, self.look)}")
+        look = 1 if self.look is None else self.look
+        if self.looks < 1 or look < 1:
+            raise AblationsError(f"looks are counted from 1, not {min(self.looks, look)}")
 
     @property
     def level(self) -> float:
@@ -127,27 +129,44 @@ def compare(
 def compare_study(scores: pd.DataFrame, study: Study, *, metric: str | None = None, **rules: Any) -> list[Comparison]:
     """Compares all variants of a study with its baseline.
 
+    With adaptive seeds, an arm's comparison on the primary metric is that of the look that settled it.
+
     Args:
         scores: What ``Store.read_scores`` returns.
-        study: The study as loaded.
+        study: The study as loaded, or with adaptive seeds as ``standing`` returns it.
         metric: A metric other than the primary one; it is a family of its own, and the smallest effect and failure
             value of the primary metric are not used.
         **rules: Overrides of the study's rules.
     """
+    if study.rounds and metric in (None, study.metric):
+        from ablations.analysis.rounds import follow  # which compares by what this module says
+
+        return list(follow(scores, study, **rules).comparisons)
+    return compare_planned(scores, study, planned_runs(study), metric=metric, **rules)
+
+
+def compare_planned(
+    scores: pd.DataFrame,
+    study: Study,
+    planned: Mapping[str, tuple[Seed, ...]],
+    *,
+    metric: str | None = None,
+    **rules: Any,
+) -> list[Comparison]:
+    """Compares the arms of a study over the seeds planned for each, by the study's rules; see ``compare_study``."""
     family = {level.name: ablation.family for ablation in study.ablations for level in ablation.levels}
     names = ["alpha", "correction", "equivalence_correction", "min_seeds", "standard_seeds", "power", "looks"]
     if metric is None or metric == study.metric:
         names += ["direction", "smallest_effect", "failure_value"]
     declared = {name: getattr(study, name) for name in names}
     chosen = metric or study.metric
-    return compare(
-        scores, baseline=BASELINE, metric=chosen, planned=planned_runs(study), family=family, **(declared | rules)
-    )
+    return compare(scores, baseline=BASELINE, metric=chosen, planned=planned, family=family, **(declared | rules))
 
 
 def planned_runs(study: Study) -> dict[str, tuple[int, ...]]:
     """The seeds of every arm of a study, the baseline first."""
-    return {BASELINE: study.seeds} | {level.name: study.seeds for each in study.ablations for level in each.levels}
+    arms = [level.name for each in study.ablations for level in each.levels]
+    return {arm: seeds_of(study, arm) for arm in (BASELINE, *arms)}
 
 
 def study_table(scores: pd.DataFrame, study: Study, metric: str) -> RunTable:
@@ -161,8 +180,8 @@ def compare_table(
     """Compares rows 1.. of a table with its row 0; see ``compare``."""
     families = [(family or {}).get(arm, "main") for arm in table.arms[1:]]
     paired = paired_t(table.values[1:], table.values[0], smallest_effect=rules.smallest_effect, alpha=rules.level)
-    diverged = (table.outcomes == DIVERGED).any(axis=1)
-    with_failures = diverged[1:] | diverged[0]
+    diverged = (table.outcomes[1:] == DIVERGED).any(axis=1)
+    with_failures = diverged | ((table.outcomes[0] == DIVERGED) & table.planned[1:]).any(axis=1)
     outcomes = _intention_to_treat(table, rules)
     p_signflip = _sign_flips(outcomes)
     itt_n = ((table.outcomes[1:] != LOST) & (table.outcomes[0] != LOST)).sum(axis=1)
@@ -213,7 +232,7 @@ def _with_flags(comparison: Comparison, rules: Rules) -> Comparison:
     flags = raise_flags(
         comparison,
         provisional=rules.provisional,
-        extra_look=rules.look > rules.looks,
+        extra_look=rules.look is not None and rules.look > rules.looks,
         standard_seeds=rules.standard_seeds,
     )
     return replace(comparison, flags=flags)
@@ -300,7 +319,7 @@ def _runs_of(table: RunTable, row: int, rules: Rules) -> dict[str, Any]:
     return {
         "seeds": _seeds(table, paired),
         "unpaired_arm": _seeds(table, np.isfinite(arm) & ~paired),
-        "unpaired_baseline": _seeds(table, np.isfinite(base) & ~paired),
+        "unpaired_baseline": _seeds(table, np.isfinite(base) & ~paired & table.planned[row]),
         "differences": tuple(differences.tolist()),
         "n": int(paired.sum()),
         "df": int(paired.sum()) - 1 if paired.sum() > 1 else None,
@@ -348,8 +367,8 @@ def _welch(arm: Floats, base: Floats, paired: NDArray[np.bool_]) -> dict[str, fl
 
 def _failures(table: RunTable, row: int, rules: Rules) -> dict[str, Any]:
     """Counts of outcomes and, where a run diverged, what they say about the share of failures."""
-    arm, base = table.outcomes[row], table.outcomes[0]
-    planned, base_planned = table.planned[row], table.planned[0]
+    planned, base_planned = table.planned[row], table.planned[0] & table.planned[row]
+    arm, base = table.outcomes[row], np.where(planned, table.outcomes[0], LOST)
     n_ok, n_diverged = int((arm == OK).sum()), int((arm == DIVERGED).sum())
     base_ok, base_diverged = int((base == OK).sum()), int((base == DIVERGED).sum())
     found: dict[str, Any] = {

@@ -67,6 +67,8 @@ class Comparison:
         family_size: Number of planned arms in the family; the correction counts all of them.
         correction: Correction over the family: "holm" or "none".
         power: Power that ``more_seeds`` is counted for.
+        look: Which of the declared looks at the data this is, from 1, where that is known.
+        looks: Number of declared looks.
         seeds: Seeds at which arm and baseline both completed, in the declared order.
         unpaired_arm: Seeds at which only the arm completed.
         unpaired_baseline: Seeds at which only the baseline completed.
@@ -133,6 +135,8 @@ class Comparison:
     family_size: int
     correction: str = "holm"
     power: float = 0.8
+    look: int | None = None
+    looks: int = 1
     seeds: tuple[Seed, ...]
     unpaired_arm: tuple[Seed, ...]
     unpaired_baseline: tuple[Seed, ...]

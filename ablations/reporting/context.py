@@ -14,9 +14,10 @@ from ablations.analysis.compare import compare_study
 from ablations.analysis.conclude import conclude_study
 from ablations.analysis.results import Comparison, Conclusion
 from ablations.plan import Variant, expand
+from ablations.standing import standing
 from ablations.store import Store
 from ablations.study import Study, load_study
-from ablations.trials import settled, trial_runs
+from ablations.trials import trial_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,7 +174,7 @@ def load_context(study_path: Path | str, results: Path | str, profile: str | Non
         StudyError: The study file is wrong.
     """
     store = Store(Path(results))
-    return context_of(settled(load_study(study_path, profile), store), store)
+    return context_of(standing(load_study(study_path, profile), store), store)
 
 
 def context_of(study: Study, store: Store) -> Context:

@@ -11,6 +11,7 @@ import numpy as np
 from ablations.analysis.additivity import additivity
 from ablations.analysis.levels import Trend, trend
 from ablations.analysis.table import RunTable, read_table
+from ablations.plan import seeds_of
 from ablations.reporting import tables
 from ablations.reporting.context import Context
 from ablations.reporting.figures import doses, style
@@ -59,7 +60,7 @@ def _sweep(ctx: Context, ablation: Ablation) -> Sweep | None:
 
 
 def _table(ctx: Context) -> RunTable:
-    planned = {variant.name: ctx.study.seeds for variant in ctx.variants}
+    planned = {variant.name: seeds_of(ctx.study, variant.name) for variant in ctx.variants}
     return read_table(ctx.scores, baseline=ctx.baseline.name, metric=ctx.study.metric, planned=planned)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ablations.analysis.compare import compare
 from ablations.analysis.results import Comparison
+from ablations.plan import seeds_of
 from ablations.reporting import tables
 from ablations.reporting.context import Context
 from ablations.reporting.figures import steps, style
@@ -66,7 +67,7 @@ def _against(ctx: Context, variant: str, before: str) -> Comparison | None:
         ctx.scores[ctx.scores["variant"].isin((variant, before))],
         baseline=before,
         metric=ctx.study.metric,
-        planned=dict.fromkeys((before, variant), ctx.study.seeds),
+        planned={name: seeds_of(ctx.study, name) for name in (before, variant)},
         direction=ctx.study.direction,
         alpha=ctx.study.alpha,
         min_seeds=ctx.study.min_seeds,

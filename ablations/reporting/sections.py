@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.analysis.results import Comparison, Conclusion
+from ablations.plan import seed_words
 from ablations.reporting import tables
 from ablations.reporting.context import Context
 from ablations.reporting.markdown import bullets, callout, code_block, join

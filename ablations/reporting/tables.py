@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from ablations.plan import Variant
+from ablations.plan import Variant, seed_words, seeds_of
 from ablations.reporting.context import Context
 from ablations.reporting.markdown import Column, table
 from ablations.reporting.numbers import (

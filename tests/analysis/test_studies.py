@@ -40,6 +40,7 @@ def study(*ablations: SimpleNamespace, **fields: Any) -> Any:
         "standard_seeds": 5,
         "power": 0.8,
         "looks": 1,
+        "rounds": (),
         "baseline": {"decoder.layers": 2, "training.schedule": "cosine"},
     }
     return SimpleNamespace(**(declared | fields), ablations=ablations)
