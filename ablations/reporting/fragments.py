@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ablations.reporting import checks, designs, models, paths, pictures, sections, training
+from ablations.reporting import checks, combinations, costs, factors, models, pictures, sections, training
 from ablations.reporting.context import Context
 
 STUB = "*This part is written when the report is rendered.*\n"
@@ -19,14 +19,13 @@ FRAGMENTS: dict[str, Callable[[Context, Path], str]] = {
     "main": sections.main,
     "forest": pictures.forest_plot,
     "scores": sections.scores,
-    "factors": pictures.factors,
+    "factors": factors.factors,
     "training": training.training,
     "events": training.events,
     "models": models.models,
-    "levels": designs.levels,
-    "combinations": designs.combinations,
-    "paths": paths.paths,
-    "cost": pictures.cost,
+    "levels": factors.levels,
+    "combinations": combinations.combinations,
+    "cost": costs.cost,
     "warnings": checks.warnings,
     "data": pictures.data,
     "checks": checks.checks,

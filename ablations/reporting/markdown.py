@@ -95,6 +95,19 @@ def join(*blocks: str) -> str:
     return "\n\n".join(block.strip("\n") for block in blocks if block.strip()) + "\n"
 
 
+def section(title: str, label: str, *blocks: str, level: int = 1) -> str:
+    """Blocks under a heading of their own; nothing at all where there are none.
+
+    Args:
+        title: Of the heading, Markdown.
+        label: Without its ``sec-``.
+        *blocks: What the section holds; empty ones are left out.
+        level: Of the heading.
+    """
+    body = join(*blocks).strip()
+    return join(f"{'#' * level} {title} {{#sec-{label}}}", body) if body else ""
+
+
 def shown(cell: str) -> str:
     """About what a cell of Markdown shows."""
     text = re.sub(r"\]\{[^}]*\}", "", cell)

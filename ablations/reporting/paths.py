@@ -26,7 +26,7 @@ def paths(ctx: Context, folder: Path) -> str:
     """A table and a figure for each path of the study."""
     declared = [each for each in ctx.study.ablations if each.kind == "path" and each.steps]
     if not declared:
-        return "The study declares no path from the baseline to a combination."
+        return ""
     return join(*(_path(ctx, each, at + 1, folder) for at, each in enumerate(declared)), ORDER)
 
 
@@ -54,13 +54,13 @@ def _rows(ctx: Context, path: Ablation) -> list[steps.Row]:
         total = ctx.by_arm.get(stop.variant)
         shown = total if total is not None and total.difference is not None else None
         label = stop.label or stop.part or stop.variant
-        rows.append(steps.Row(label, shown, _against(ctx, stop.variant, before) if before else None))
+        rows.append(steps.Row(label, shown, against(ctx, stop.variant, before) if before else None))
         before = stop.variant
     return rows
 
 
-def _against(ctx: Context, variant: str, before: str) -> Comparison | None:
-    """A variant against the one before it on the path; None where they share no completed seed."""
+def against(ctx: Context, variant: str, before: str) -> Comparison | None:
+    """A variant against another one, e.g. that before it on a path; None where they share no completed seed."""
     if not (ctx.ids[variant] and ctx.ids[before]):
         return None
     [found] = compare(

@@ -1,22 +1,17 @@
-"""The parts of the report that are mostly figures: the forest, the factors with their curves, the cost, the data."""
+"""The parts of the report that are mostly figures: the forest and the data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from ablations.plan import Variant
 from ablations.reporting import tables
-from ablations.reporting.context import Context, Group
-from ablations.reporting.figures import curves, forest, lengths, pareto, style
+from ablations.reporting.context import Context
+from ablations.reporting.figures import forest, lengths, style
 from ablations.reporting.markdown import bullets, figure, join
-from ablations.reporting.numbers import half_interval, mean, scores_of, seconds_of, table_decimals
-from ablations.reporting.sections import worded
-from ablations.reporting.series import Series, series
-from ablations.reporting.text import code, count, defined, escape, share
+from ablations.reporting.numbers import table_decimals
+from ablations.reporting.text import count, defined, escape, share
 
 FOLDER = "_generated"
-NOISY = {"train_loss": 60}  # measured at every step: averaged over so many stretches
 
 
 def forest_plot(ctx: Context, folder: Path) -> str:
@@ -60,88 +55,9 @@ def validation_metric(ctx: Context) -> str | None:
     return next((name for name in there if name.startswith("validation")), None)
 
 
-def factors(ctx: Context, folder: Path) -> str:
-    """A part for each group of arms: its questions, its sentences, its curves."""
-    blocks = []
-    for at, group in enumerate(ctx.groups):
-        questions = list(dict.fromkeys(_question(ctx, arm) for arm in group.variants))
-        asked = " ".join(f"*{escape(each)}*" for each in questions if each)
-        said = bullets(worded(ctx, ctx.concluded[arm.name]) for arm in group.variants)
-        if not any(ctx.ids[arm.name] for arm in group.variants):
-            said = "No run of this group has a result yet."
-        heading = f"## {escape(capitalised(group.title))} {{#sec-factor-{at + 1}}}"
-        blocks.append(join(heading, asked, said, *_curves(ctx, group, at + 1, folder)))
-    return join(*blocks) if blocks else "The study has no arms beside its baseline."
-
-
 def capitalised(text: str) -> str:
     """The text with a capital first letter, the others as they are."""
     return text[:1].upper() + text[1:]
-
-
-def _question(ctx: Context, arm: Variant) -> str:
-    return next((each.question for each in ctx.study.ablations if each.name == arm.ablation), "")
-
-
-def _curves(ctx: Context, group: Group, number: int, folder: Path) -> list[str]:
-    arms = [arm.name for arm in group.variants]
-    size = curves.ARMS_PER_FIGURE
-    parts = [arms[start : start + size] for start in range(0, len(arms), size)]
-    out = []
-    for at, names in enumerate(parts):
-        panels = _panels(ctx, names)
-        if not panels or not any(each.variant in names for _, part in panels for each in part):
-            continue
-        label = f"curves-{number}" if at == 0 else f"curves-{number}-{at + 1}"
-        style.save(curves.draw(panels, names), folder / f"{label}.svg")
-        caption = (
-            f"{escape(capitalised(group.title))}: learning curves against the baseline (dashed, black). Mean over "
-            f"completed seeds, from {curves.FEWEST_FOR_A_BAND} seeds on with its pointwise 95 % t band; faint: single "
-            "seeds; ×: a run that broke off."
-        )
-        alt = curves.alt_text(panels)
-        out.append(figure(f"{FOLDER}/{label}.svg", label=label, caption=caption, alt=alt))
-    return out
-
-
-def _panels(ctx: Context, names: Sequence[str]) -> list[tuple[str, list[Series]]]:
-    statuses = dict(zip(ctx.runs["run_id"], ctx.runs["status"], strict=True))
-    panels = []
-    for metric in (validation_metric(ctx), "train_loss"):
-        found = [
-            series(variant, ctx.points[variant, metric], statuses, NOISY.get(metric, 0))
-            for variant in (ctx.baseline.name, *names)
-            if metric and (variant, metric) in ctx.points
-        ]
-        drawn = [each for each in found if each]
-        if metric and drawn:
-            panels.append((tables.words_of(metric), drawn))
-    return panels
-
-
-def cost(ctx: Context, folder: Path) -> str:
-    """Quality against training time."""
-    points = []
-    for variant in ctx.variants:
-        values, seconds = scores_of(ctx, variant.name, ctx.study.metric), seconds_of(ctx, variant.name)
-        middle, price = mean(values), mean(seconds)
-        if middle is None or price is None:
-            continue
-        points.append(pareto.Point(variant.name, price, min(seconds), max(seconds), middle, half_interval(values)))
-    if len(points) < 2:
-        return "Fewer than two arms have a result: there is nothing to weigh."
-    names = {"metric": tables.metric_name(ctx), "cost": "training time, s", "direction": ctx.study.direction}
-    style.save(pareto.draw(points, **names, baseline=ctx.baseline.name), folder / "cost.svg")
-    best = pareto.front(points, ctx.study.direction)
-    unnamed = " Only the baseline and the arms on the line are named." if len(points) > pareto.NAMED else ""
-    caption = (
-        "Quality against cost: mean with its 95 % t interval over runs, and the range of training times. Filled, on "
-        f"the line: no arm was both cheaper and better.{unnamed} ◆: the baseline. Runs that shared the machine slowed "
-        "each other down."
-    )
-    alt = pareto.alt_text(points, **names, decimals=table_decimals(ctx))
-    said = "From cheap to dear, not beaten on both: " + ", ".join(code(each.name) for each in best) + "."
-    return join(said, figure(f"{FOLDER}/cost.svg", label="cost", caption=caption, alt=alt))
 
 
 def data(ctx: Context, folder: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ablations.reporting import designs
+from ablations.reporting import combinations, designs, factors
 from ablations.reporting.context import load_context
 from ablations.reporting.numbers import best_variants, mean, scores_of
 
@@ -35,10 +35,9 @@ def test_the_baseline_is_one_of_a_sweeps_levels(state: State) -> None:
     }
 
 
-def test_levels_say_the_means_that_the_scores_have(state: State, tmp_path: Path) -> None:
+def test_a_swept_parameters_chart_says_the_means_that_the_scores_have(state: State, tmp_path: Path) -> None:
     ctx = state("complete").context()
-    said = designs.levels(ctx, tmp_path)
-    assert (tmp_path / "levels-1.svg").is_file()
+    said = factors.factors(ctx, tmp_path)
     shown = re.search(r"decoder\.layers: 2 (0\.\d+), 4 (0\.\d+), 6 (0\.\d+)", said)
     assert shown is not None
     assert [float(each) for each in shown.groups()] == pytest.approx(
@@ -47,10 +46,10 @@ def test_levels_say_the_means_that_the_scores_have(state: State, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["one seed", "unfinished", "failures", "nothing"])
-def test_levels_and_combinations_have_something_to_say_in_every_state(name: str, state: State, tmp_path: Path) -> None:
+def test_a_section_stands_only_where_the_study_has_what_it_is_about(name: str, state: State, tmp_path: Path) -> None:
     ctx = state(name).context()
-    assert designs.levels(ctx, tmp_path)
-    assert designs.combinations(ctx, tmp_path) == "The study combines no arms."
+    assert factors.levels(ctx, tmp_path).startswith("# Levels {#sec-levels}") == (name != "nothing")
+    assert combinations.combinations(ctx, tmp_path) == ""
 
 
 def test_a_combination_is_held_against_the_sum_of_its_parts(synthetic: ModuleType, tmp_path: Path) -> None:

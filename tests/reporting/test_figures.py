@@ -133,7 +133,7 @@ def test_line_names_do_not_touch() -> None:
 @pytest.mark.parametrize(("direction", "expected"), [("max", ["cheap", "dear"]), ("min", ["cheap", "bad"])])
 def test_the_front_holds_what_nothing_beats_on_both(direction: str, expected: list[str]) -> None:
     points = [
-        pareto.Point(name, cost, cost, cost, value, None)
+        pareto.Point(name, cost, None, value, None)
         for name, cost, value in (("cheap", 1.0, 0.2), ("bad", 2.0, 0.1), ("dear", 3.0, 0.3))
     ]
     assert [each.name for each in pareto.front(points, direction)] == expected

@@ -16,33 +16,50 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ARMS_PER_FIGURE = len(style.COLOURS)
-HEIGHT = 2.5  # inches
+HEIGHT, MARGIN, BOTTOM, TOP = 2.5, 0.52, 0.42, 0.3  # inches
 LABEL_SIZE = 7.0
 FEWEST_FOR_A_BAND = 3  # two seeds' t band (12.7 standard errors) hides everything else
 
 
-def draw(panels: Sequence[tuple[str, Sequence[Series]]], arms: Sequence[str]) -> Figure:
-    """Draws one panel a metric, side by side.
+Panel = tuple[str, list[Series]]
+"""Title and series; the baseline's first where it has any."""
+
+
+def draw(panels: Sequence[Panel], arms: Sequence[str], xlabels: Sequence[str] = ("optimizer steps",)) -> Figure:
+    """Draws one panel a metric, or a scale of time, side by side.
 
     Args:
-        panels: Title and the series of each panel; the baseline's first where it has any.
+        panels: What to draw.
         arms: The arms in the order that gives them their colours, without the baseline.
+        xlabels: Of each panel; one serves all.
     """
     with style.look():
         figure = style.new_figure(style.WIDTH, HEIGHT)
-        names = {each.variant: style.shorten(each.variant, 22) for _, part in panels for each in part}
-        label = 0.22 + max((style.text_width(name, LABEL_SIZE) for name in names.values()), default=0.5)
-        left, gap, bottom, top = 0.5, 0.55, 0.42, 0.3
-        width = (style.WIDTH - left - label * len(panels) - gap * (len(panels) - 1)) / len(panels)
-        for at, (title, part) in enumerate(panels):
-            start = left + at * (width + label + gap)
-            box = (start / style.WIDTH, bottom / HEIGHT, width / style.WIDTH, 1 - (bottom + top) / HEIGHT)
-            axes = figure.add_axes(box)
-            axes.set_title(plain(title))
-            axes.set_xlabel("optimizer steps")
-            style.quiet_grid(axes)
-            _panel(axes, part, arms, names)
+        place(figure, panels, arms, left=0.0, xlabels=xlabels)
         return figure
+
+
+def place(
+    figure: Figure,
+    panels: Sequence[Panel],
+    arms: Sequence[str],
+    *,
+    left: float,
+    xlabels: Sequence[str] = ("optimizer steps",),
+) -> None:
+    """Draws the panels into a figure of :data:`HEIGHT`, from ``left`` inches to its right edge."""
+    longest = 22 if len(panels) < 3 and not left else 15
+    names = {each.variant: style.shorten(each.variant, longest) for _, part in panels for each in part}
+    label = 0.22 + max((style.text_width(name, LABEL_SIZE) for name in names.values()), default=0.5)
+    width = (style.WIDTH - left - (MARGIN + label) * len(panels)) / len(panels)
+    for at, (title, part) in enumerate(panels):
+        start = left + at * (MARGIN + width + label) + MARGIN
+        axes = style.axes_at(figure, start, BOTTOM, width, HEIGHT - BOTTOM - TOP)
+        axes.set_title(style.fitted(title, 8.5, width + label))
+        axes.set_xlabel(xlabels[at % len(xlabels)])
+        style.quiet_grid(axes)
+        axes.locator_params(axis="x", nbins=max(3, int(width / 0.45)))
+        _panel(axes, part, arms, names)
 
 
 def _looks(variant: str, arms: Sequence[str]) -> dict[str, Any]:
@@ -99,7 +116,7 @@ def _labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
         axes.text(1.06, place, name, transform=across, ha="left", va="center", fontsize=LABEL_SIZE, color=style.INK)
 
 
-def alt_text(panels: Sequence[tuple[str, Sequence[Series]]], decimals: int = 3) -> str:
+def alt_text(panels: Sequence[Panel], decimals: int = 3) -> str:
     """The last mean of every line, in words."""
     parts = []
     for title, part in panels:

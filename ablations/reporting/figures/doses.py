@@ -14,10 +14,6 @@ from ablations.reporting.text import defined, number, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-PER_ROW, ROW_HEIGHT = 3, 2.35  # inches
-PER_FIGURE = 9
 
 
 @dataclass(frozen=True)
@@ -46,33 +42,16 @@ class Dose:
         return [float(row[np.isfinite(row)].mean()) if np.isfinite(row).any() else np.nan for row in self.values]
 
 
-def draw(doses: Sequence[Dose], *, metric: str, smallest: float | None) -> Figure:
-    """Draws a panel for each parameter, each on a scale of its own.
+def place(axes: Axes, dose: Dose, *, smallest: float | None, inches: float) -> None:
+    """Draws a parameter into axes, on a scale of its own.
 
     Args:
-        doses: At most :data:`PER_FIGURE`.
-        metric: Label of the y axis.
+        axes: Where.
+        dose: The parameter.
         smallest: Smallest effect of interest; its band around the baseline is shaded.
+        inches: Width of the axes.
     """
-    columns = min(PER_ROW, len(doses))
-    rows = -(-len(doses) // columns)
-    with style.look():
-        figure = style.new_figure(style.WIDTH, rows * ROW_HEIGHT)
-        for at, dose in enumerate(doses):
-            row, column = divmod(at, columns)
-            width, height = 1 / columns, 1 / rows
-            left = column * width + 0.52 / style.WIDTH
-            bottom = (rows - 1 - row) * height + 0.38 / (rows * ROW_HEIGHT)
-            size = (width - 0.68 / style.WIDTH, height - 0.7 / (rows * ROW_HEIGHT))
-            axes = figure.add_axes((left, bottom, *size))
-            axes.set_title(style.shorten(dose.title, 30 if columns == PER_ROW else 60), fontsize=8)
-            if column == 0:
-                axes.set_ylabel(plain(metric))
-            _panel(axes, dose, smallest)
-        return figure
-
-
-def _panel(axes: Axes, dose: Dose, smallest: float | None) -> None:
+    axes.set_title(style.fitted(dose.title, 7.5, inches), fontsize=7.5, loc="center")
     style.quiet_grid(axes)
     axes.set_ylim(*_limits(dose, smallest))
     if smallest and dose.baseline is not None and defined(dose.means[dose.baseline]):
@@ -81,7 +60,7 @@ def _panel(axes: Axes, dose: Dose, smallest: float | None) -> None:
     x = np.log2(dose.levels) if dose.log else np.array(dose.levels)
     pad = 0.08 * (x[-1] - x[0])
     axes.set_xlim(x[0] - pad, x[-1] + pad)
-    shown = _legible(x, [f"{level:g}" for level in dose.levels], axes)
+    shown = _legible(x, [f"{level:g}" for level in dose.levels], axes, inches)
     axes.set_xticks([x[at] for at in shown], [f"{dose.levels[at]:g}" for at in shown])
     for seed in dose.values.T:
         there = np.isfinite(seed)
@@ -97,9 +76,8 @@ def _panel(axes: Axes, dose: Dose, smallest: float | None) -> None:
         axes.plot([x[at]], [means[at]], "D" if base else "o", color=style.INK if base else style.SAME, ms=5, zorder=4)
 
 
-def _legible(x: NDArray[np.float64], labels: Sequence[str], axes: Axes) -> list[int]:
+def _legible(x: NDArray[np.float64], labels: Sequence[str], axes: Axes, inches: float) -> list[int]:
     """Indices of the ticks whose labels do not touch, the first and the last among them."""
-    inches = axes.get_position().width * style.WIDTH
     low, high = axes.get_xlim()
     places = (x - low) / (high - low) * inches
     halves = [style.text_width(label, 7.5) / 2 + 0.04 for label in labels]

@@ -80,7 +80,7 @@ def draw(
         height = TOP + body + BOTTOM
         box = (left / style.WIDTH, BOTTOM / height, 1 - (left + right) / style.WIDTH, body / height)
         axes = figure.add_axes(box)
-        axes.set(xlim=limits, ylim=(body, 0), xlabel=f"difference from the baseline, {plain(metric)}")
+        axes.set(xlim=limits, ylim=(body, 0), xlabel=f"difference from the baseline, {style.shorten(metric)}")
         axes.spines["left"].set_visible(False)
         axes.set_yticks([])
         axes.locator_params(axis="x", nbins=max(3, int((style.WIDTH - left - right) / 0.6)))

@@ -24,16 +24,14 @@ class Point:
     Attributes:
         name: Its name.
         cost: Mean cost.
-        cost_low: Smallest cost of a run.
-        cost_high: Largest.
+        cost_half: Half its 95 % t interval over runs; None below 3 runs.
         value: Mean of the metric.
-        half: Half its 95 % t interval over runs; None with one run.
+        half: Half its 95 % t interval over runs; None below 3 runs.
     """
 
     name: str
     cost: float
-    cost_low: float
-    cost_high: float
+    cost_half: float | None
     value: float
     half: float | None
 
@@ -62,7 +60,7 @@ def draw(points: Sequence[Point], *, metric: str, cost: str, direction: str, bas
     with style.look():
         figure = style.new_figure(style.WIDTH, HEIGHT)
         axes = figure.add_axes((0.085, 0.125, 0.695, 0.84))
-        axes.set(xlabel=plain(cost), ylabel=plain(metric))
+        axes.set(xlabel=style.shorten(cost), ylabel=style.shorten(metric))
         style.quiet_grid(axes)
         costs = [point.cost for point in points]
         if min(costs) > 0 and max(costs) / min(costs) > 6:
@@ -88,7 +86,9 @@ def _log_axis(axes: Axes, ratio: float) -> None:
 
 def _point(axes: Axes, point: Point, on_front: bool, baseline: bool) -> None:
     colour = style.INK if baseline else style.SAME if on_front else style.QUIET
-    axes.plot([point.cost_low, point.cost_high], [point.value] * 2, "-", color=colour, lw=0.8, alpha=0.6, zorder=2)
+    if point.cost_half:
+        axes.plot([max(point.cost - point.cost_half, 0.3 * point.cost), point.cost + point.cost_half],
+                  [point.value] * 2, "-", color=colour, lw=0.8, alpha=0.6, zorder=2)  # fmt: skip
     if point.half:
         axes.plot([point.cost] * 2, [point.value - point.half, point.value + point.half], "-", color=colour, lw=0.8,
                   alpha=0.6, zorder=2)  # fmt: skip

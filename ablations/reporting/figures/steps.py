@@ -55,7 +55,7 @@ def draw(rows: Sequence[Row], *, metric: str, smallest: float | None, decimals: 
         box = (left / style.WIDTH, BOTTOM / height, 1 - (left + right) / style.WIDTH, body / height)
         axes = figure.add_axes(box)
         axes.set(xlim=_limits(rows, smallest), ylim=(len(rows), 0))
-        axes.set_xlabel(f"difference from the baseline, {plain(metric)}")
+        axes.set_xlabel(f"difference from the baseline, {style.shorten(metric)}")
         axes.locator_params(axis="x", nbins=max(3, int((style.WIDTH - left - right) / 0.6)))
         axes.spines["left"].set_visible(False)
         axes.set_yticks([])

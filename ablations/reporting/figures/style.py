@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,8 +68,7 @@ def look() -> Iterator[None]:
     """Sets the look for the figures drawn inside the block."""
     from matplotlib import rc_context
 
-    with rc_context(RC), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # it is drawn as a box
+    with rc_context(RC):
         yield
 
 
@@ -84,11 +82,40 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes whose frame lies there, in inches."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((left / across, bottom / up, width / across, height / up))
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Writes an SVG without a date or random ids."""
     with look():
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
     return path
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib.font_manager import findfont
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(findfont("DejaVu Sans")).get_charmap())
+
+
+def drawable(text: object) -> str:
+    """One line that the figures' font has every character of; of others the code points are written.
+
+    Boxes in the place of characters would make different names look alike. The alternative text has the characters.
+
+    >>> drawable("size 日")
+    'size U+65E5'
+    """
+    line = plain(text)
+    if line.isascii():
+        return line
+    known = _glyphs()
+    return "".join(each if ord(each) in known else f"U+{ord(each):04X}" for each in line)
 
 
 def shorten(text: object, longest: int = 34) -> str:
@@ -97,7 +124,7 @@ def shorten(text: object, longest: int = 34) -> str:
     >>> shorten("decoder.layers=32 and heads=8", 15)
     'decoder…heads=8'
     """
-    line = plain(text)
+    line = drawable(text)
     if len(line) <= longest:
         return line
     head = (longest - 1) // 2
@@ -113,6 +140,21 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     font = FontProperties(family="DejaVu Sans", weight=weight, size=size)
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(width) / 72
+
+
+def fitted(text: object, size: float, inches: float) -> str:
+    """As much of a text as fits, its middle left out.
+
+    Args:
+        text: Any.
+        size: Of the font, points.
+        inches: Room.
+    """
+    line = drawable(text)
+    longest = len(line)
+    while longest > 3 and text_width(shorten(line, longest), size) > inches:
+        longest -= max(1, (longest - int(longest * inches / text_width(shorten(line, longest), size))) // 2)
+    return shorten(line, longest)
 
 
 def spaced(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
