@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MOST_SHOWN = 100  # problems of one file; whoever has more mends these first
+LONGEST_SHOWN = 1200  # characters of a message, 160 of a path: both may quote names of any length
+
 
 @dataclass(frozen=True, order=True)
 class Problem:
@@ -41,10 +44,12 @@ class StudyError(AblationsError):
 
     def __str__(self) -> str:
         lines = []
-        for problem in self.problems:
+        for problem in self.problems[:MOST_SHOWN]:
             place = f"{self.file}:{problem.line}" if problem.line else self.file
-            path = f" {problem.path}:" if problem.path else ""
-            lines.append(f"{place}:{path} {problem.message}")
+            path = f" {visible(problem.path, 160)}:" if problem.path else ""
+            lines.append(f"{place}:{path} {visible(problem.message, LONGEST_SHOWN)}")
+        if len(self.problems) > MOST_SHOWN:
+            lines.append(f"{self.file}: … and {len(self.problems) - MOST_SHOWN} more problems")
         return "\n".join(lines)
 
 
@@ -74,6 +79,21 @@ class DataError(AblationsError):
 
 class RenderError(AblationsError):
     """A report that could not be rendered; its text carries the renderer's own words."""
+
+
+def visible(text: str, most: int) -> str:
+    r"""One line in which every character is seen and none acts on the terminal or turns the writing round.
+
+    Args:
+        text: Any text.
+        most: Longest result; the middle of a longer one is left out.
+
+    >>> visible("a\n\x1b[2J\u202eb", 80)
+    'a\\n\\x1b[2J\\u202eb'
+    """
+    line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+    half = (most - 1) // 2
+    return line if len(line) <= most else f"{line[:half]}…{line[-half:]}"
 
 
 def one_of(kind: str, found: object, valid: Iterable[object]) -> str:

@@ -105,6 +105,7 @@ class Resolver:
         self.baseline = baseline
         self.done: dict[str, tuple[Draft, ...]] = {}
         self.stack: list[str] = []
+        self.spread = 0
         self.axes: dict[str, dict[str, list[Any]]] = {}
         self.pieces: dict[str, tuple[Draft, tuple[str, ...]]] = {}
 
@@ -298,6 +299,10 @@ class Resolver:
             count *= len(axis)
         if count > MAX_VARIANTS:
             self.say(path, f"expected at most {MAX_VARIANTS} variants, found a grid of {count}")
+            return [[]]
+        self.spread += count
+        if self.spread > MAX_VARIANTS:
+            self.say(path, f"expected at most {MAX_VARIANTS} variants of all sweeps and grids together, found more")
             return [[]]
         return axes
 

@@ -1,8 +1,9 @@
 """Reads a YAML text into plain data that remembers its lines.
 
 Nothing but dicts, lists and scalars is ever built, whatever the text says: tags are refused, aliases are copied and
-counted, size and depth are bounded. Plain scalars follow YAML 1.2; those that other readers take for something else
-(``no``, ``010``, ``2024-01-01``) are refused and explained.
+counted, size and depth are bounded, and no text holds control characters or turns the direction of writing. Plain
+scalars follow YAML 1.2; those that other readers take for something else (``no``, ``010``, ``2024-01-01``) are
+refused and explained.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _YES_NO = re.compile(r"yes|no|on|off", re.IGNORECASE)
 _ODD_WHOLE = re.compile(r"[-+]?(0[0-9_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+|[1-9][0-9]*(_[0-9]+)+)")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?")
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 _SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9]*)?")
 
 
@@ -276,6 +278,7 @@ class _Builder:
         plain = event.style in {None, ""} and event.ctag is None
         text = event.value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # joins JSON's escaped halves
         value, trap = plain_value(text) if plain else (text, None)
+        trap = trap or _forbidden(text)
         path = self._place()
         if self.stack and isinstance(self.stack[-1].data, dict) and self.stack[-1].key is None:
             self._name(text, value, trap, line, plain)
@@ -323,6 +326,13 @@ class _Builder:
             if top.key not in top.data and not top.dropped:
                 top.data[top.key] = value
             top.key, top.dropped = None, False
+
+
+def _forbidden(text: str) -> str | None:
+    found = _FORBIDDEN.search(text)
+    if found is None:
+        return None
+    return f"found the invisible character U+{ord(found.group()):04X}, which acts on terminals and text: remove it"
 
 
 def _copied(data: Any) -> Any:

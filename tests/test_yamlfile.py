@@ -124,6 +124,29 @@ def test_tags_are_refused_and_nothing_is_constructed():
     assert document.problems[0].message.startswith("tags such as tag:yaml.org,2002:python/object/apply:os.system")
 
 
+@pytest.mark.parametrize(
+    ("escape", "name"),
+    [
+        ("\\0", "U+0000"),
+        ("\\e[2J", "U+001B"),
+        ("\\x7f", "U+007F"),
+        ("\\N", "U+0085"),
+        ("\u202e", "U+202E"),
+        ("\u2066", "U+2066"),
+    ],
+)
+def test_characters_that_act_on_terminals_or_turn_the_writing_round_are_refused(escape, name):
+    message = f"found the invisible character {name}, which acts on terminals and text: remove it"
+    assert said(f'a: "x{escape}y"\n') == [(1, "a", message)]
+    assert [each[2] for each in said(f'"x{escape}y": 1\n')] == [message]
+
+
+def test_text_from_right_to_left_with_its_marks_tabs_and_line_breaks_are_text():
+    text = "שלום\u200f, \u0639\u0627\u200dلم\n\tб\n"
+    assert read_yaml(json.dumps({"a": text})).data == {"a": text}
+    assert said(json.dumps({"a": text})) == []
+
+
 def test_an_alias_is_a_copy():
     document = read_yaml("a: &x {b: [1]}\nc: *x\n")
     assert document.data == {"a": {"b": [1]}, "c": {"b": [1]}}
@@ -186,14 +209,23 @@ def test_any_text_gives_plain_data_or_problems(text):
     assert isinstance(document.data, (dict, list, str, int, float, bool, type(None)))
 
 
+VISIBLE = st.text(
+    st.characters(
+        exclude_categories=("Cc", "Cs"),
+        exclude_characters="\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufffe\uffff",
+    ),
+    max_size=12,
+)
+
+
 @given(
     st.recursive(
         st.none()
         | st.booleans()
         | st.integers(-(10**15), 10**15)
         | st.floats(allow_nan=False, allow_infinity=False)
-        | st.text(max_size=20),
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+        | VISIBLE,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(VISIBLE, inner, max_size=4),
         max_leaves=20,
     )
 )
