@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ablations.executors.base import Executor, Job
+from ablations import runner
+from ablations.executors.base import Ending, Executor, Job
 from ablations.plan import RunKey, Variant
 from ablations.store import Progress, Store
 
 POLL_S = 0.2
+ELSEWHERE_EVERY_S = 1.0  # how often the runs of other processes are looked at
+RETRIES = 2  # times that a launch starts a run again whose process was lost
+ENDED = ("completed", "pruned", "diverged", "failed")
+DEATHS = {"crashed": ("failed", "Crashed"), "lost": ("interrupted", "Lost"), "stopped": ("interrupted", "Stopped")}
 
 
 @dataclass(frozen=True)
@@ -120,10 +125,14 @@ class Remaining:
 
 @dataclass
 class _Launched:
+    """A run of this launch: a job of its own, or none while another process has it."""
+
     key: RunKey
-    job: Job
+    job: Job | None
     since: float | None = None
-    ended: bool = field(default=False)
+    losses: int = 0
+    looked: float = 0.0
+    end: Ended | None = None
 
 
 def launch(
@@ -134,10 +143,13 @@ def launch(
     experiment: str,
     remaining: Remaining,
     watcher: Watcher,
-    metric: str,
+    metric: str | None,
     **settings: object,
 ) -> list[Ended]:
     """Runs all of ``todo``; a failed run stops none of the others.
+
+    What another process is running is waited for, and run here if that process dies. A run whose process is lost is
+    started again, ``RETRIES`` times at most.
 
     Args:
         store: Where the runs' folders lie.
@@ -147,41 +159,67 @@ def launch(
         experiment: ``package.module:name``.
         remaining: Forecasts the time left.
         watcher: Is told of every end and every moment.
-        metric: The score to tell of.
+        metric: The score to tell of, without which a run has failed; None for none.
         **settings: Handed to each run: what changes no result.
 
     Returns:
         One entry a run, in the order of their ends.
     """
     start = time.monotonic()
-    launched = [
-        _Launched(
-            key, executor.submit(store.prepare(key, variants[key.variant], experiment, metric=metric, **settings))
-        )
-        for key in todo
-    ]
+
+    def submit(key: RunKey) -> Job:
+        return executor.submit(store.prepare(key, variants[key.variant], experiment, metric=metric, **settings))
+
+    launched = [_Launched(key, None if store.status(key.run_id) == "running" else submit(key)) for key in todo]
     ends: list[Ended] = []
     while len(ends) < len(launched):
-        now = time.monotonic()
         for run in launched:
-            if run.ended:
+            if run.end is not None:
                 continue
-            state = run.job.state()
-            if state != "queued" and run.since is None:
-                run.since = now
-            if state == "ended":
-                run.ended = True
-                ends.append(_outcome(store, run, metric, now))
-                remaining.learn(ends[-1])
-                watcher.ended(ends[-1], _snapshot(store, launched, start, remaining))
+            _advance(store, run, submit, metric)
+            if run.end is not None:
+                ends.append(run.end)
+                remaining.learn(run.end)
+                watcher.ended(run.end, _snapshot(store, launched, start, remaining))
         watcher.tick(_snapshot(store, launched, start, remaining))
         time.sleep(POLL_S)
     return ends
 
 
+def _advance(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metric: str | None) -> None:
+    """Looks how a run stands; says so in ``run.end`` once it has ended, or starts it if that falls to us."""
+    now = time.monotonic()
+    if run.job is None:
+        if now - run.looked < ELSEWHERE_EVERY_S:
+            return
+        run.looked, run.since = now, run.since or now
+        status = store.status(run.key.run_id)
+        if status in ENDED:
+            run.end = _outcome(store, run, None, metric, now - run.since)
+        elif status != "running":
+            run.job, run.since = submit(run.key), None
+        return
+    state = run.job.state()
+    if state != "queued" and run.since is None:
+        run.since = now
+    if state != "ended":
+        return
+    ending, seconds = run.job.ending(), now - (run.since or now)
+    if ending is not None and ending.kind in DEATHS:
+        runner.record_death(run.job.run_dir, *DEATHS[ending.kind], ending.text, seconds)
+    status = store.status(run.key.run_id)
+    if status == "running" or (ending is not None and ending.kind == "held" and status not in ENDED):
+        run.job = None
+    elif ending is not None and ending.kind == "lost" and run.losses < RETRIES:
+        run.losses += 1
+        run.job, run.since = submit(run.key), None
+    else:
+        run.end = _outcome(store, run, ending, metric, seconds)
+
+
 def _snapshot(store: Store, launched: Sequence[_Launched], start: float, remaining: Remaining) -> Snapshot:
     now = time.monotonic()
-    open_runs = [run for run in launched if not run.ended]
+    open_runs = [run for run in launched if run.end is None]
     active = tuple(
         Active(run.key, now - run.since, store.progress(run.key.run_id)) for run in open_runs if run.since is not None
     )
@@ -195,17 +233,16 @@ def _snapshot(store: Store, launched: Sequence[_Launched], start: float, remaini
     )
 
 
-def _outcome(store: Store, run: _Launched, metric: str, now: float) -> Ended:
-    seconds = now - (run.since if run.since is not None else now)
+def _outcome(store: Store, run: _Launched, ending: Ending | None, metric: str | None, seconds: float) -> Ended:
     status = store.status(run.key.run_id)
-    if status == "running":
-        return Ended(run.key, status, seconds, run.job.ending(), None)
-    if status not in ("completed", "pruned", "diverged", "failed"):
-        cause = run.job.ending()
-        if (store.run_dir(run.key.run_id) / "record.json").exists():
-            cause = store.read_record(run.key.run_id)["error"]["message"]
-        return Ended(run.key, "interrupted", seconds, cause or "its process ended without a word", None)
+    if ending is not None and ending.kind == "unrecorded":
+        return Ended(run.key, "failed", seconds, ending.text, None)
+    if status in ("missing", "running") or not (store.run_dir(run.key.run_id) / "record.json").exists():
+        cause = ending.text if ending is not None else "its process ended without a word"
+        return Ended(run.key, "interrupted", seconds, cause, None)
     record = store.read_record(run.key.run_id)
     error = record["error"]
-    cause = f"{error['type']}: {error['message']}" if error else None
-    return Ended(run.key, status, record["seconds"], cause, record["scores"].get(metric))
+    why = f"{error['type']}: {error['message']}" if error else None
+    if run.losses and status == "interrupted":
+        why = f"{why}, for the {run.losses + 1}. time"
+    return Ended(run.key, status, record["seconds"], why, record["scores"].get(metric))

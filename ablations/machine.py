@@ -34,3 +34,12 @@ def gpu_names() -> list[str]:
     if visible is None or not present:
         return [str(number) for number in range(present)]
     return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+
+
+def oom_kills(counters: Path = Path("/proc/vmstat")) -> int:
+    """Processes that the kernel has killed for lack of memory since it started; 0 where it does not say."""
+    try:
+        lines = counters.read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    except (OSError, StopIteration):
+        return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import functools
 import hashlib
 import importlib
@@ -21,36 +22,37 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import Any
 
-from ablations import plan, schema
+from ablations import plan, schema, stopping
+from ablations.claims import Claim, ClaimHeld, ClaimLost, claimed
 from ablations.errors import AblationsError, Diverged, RunFailed, one_of
+from ablations.files import read_json, write_atomic
+from ablations.metricslog import MetricsLog, finite, is_number
 from ablations.schema import flatten, nest
-from ablations.store import FORMAT, ClaimHeld, claimed, read_json, read_metrics, write_atomic
+from ablations.store import FORMAT, stays
 
 RECORDED_PACKAGES = (
     "ablations", "datasets", "numpy", "sacred", "tokenizers", "torch", "transformers", "tree-sitter",
     "tree-sitter-java", "tree-sitter-python",
 )  # fmt: skip
-PROGRESS_EVERY_S = 1.0
 # Sacred 0.8.7 warns of its own dependency at each import; nobody who reads it can act on it.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 EXIT_CODES = {"completed": 0, "pruned": 0, "failed": 1, "diverged": 1, "interrupted": 130}
+UNRECORDED = 74  # exit code of a run whose outcome could not be written (EX_IOERR)
+PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENOMEM}
+RESERVE_BYTES = 256 * 1024  # kept free for the record of a run that fills the disk
 
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal that asks the run to end, as an exception that unwinds it; says which signal it was."""
+class Unrecorded(AblationsError):
+    """A run's outcome could not be written; its text says what and why."""
 
 
 def load_experiment(reference: str) -> tuple[ModuleType, Any]:
@@ -100,12 +102,14 @@ def run(run_dir: Path) -> str:
 
     Raises:
         ClaimHeld: Somebody else is running it.
+        Unrecorded: The outcome could not be written.
+        Stopped: A signal came while the outcome was being written, which it is.
     """
     job = read_json(run_dir / "job.json")
     if job is None:
         raise FileNotFoundError(f"{run_dir / 'job.json'}: expected the description of a run, found nothing")
     os.environ["ABLATIONS_RUN_DIR"] = str(run_dir.resolve())
-    with claimed(run_dir):
+    with stopping.noted(), claimed(run_dir, lost=_stop_here) as claim:
         settled = _settled(run_dir, job)
         if settled:
             return settled
@@ -113,15 +117,54 @@ def run(run_dir: Path) -> str:
         _limit_threads(job["settings"].get("threads"))
         code = code_of(job["experiment"])  # before the run: what is edited meanwhile is not what runs
         os.environ["ABLATIONS_RUN_KEY"] = f"{job['config_hash']}-s{job['seed']}-{code['package_hash']}"
-        with _stoppable():
-            outcome = _attempt(run_dir, job)
-        record = {key: job[key] for key in ("run_id", "variant", "seed", "config_hash", "experiment", "config")}
-        record |= {"format": FORMAT, "attempt": job["attempt"], "sacred": f"sacred/{_sacred_id(job)}", **outcome}
-        record |= {"environment": environment(job["settings"]), "code": code}
-        write_atomic(run_dir / "record.json", json.dumps(_finite(record), indent=1))
-        if record["status"] != "interrupted":
-            shutil.rmtree(run_dir / "checkpoint", ignore_errors=True)
-    return str(record["status"])
+        outcome = _attempt(run_dir, job)
+        _record(run_dir, job, claim, code, outcome)
+    return str(outcome["status"])
+
+
+def _stop_here() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _record(
+    run_dir: Path, job: Mapping[str, Any], claim: Claim, code: Mapping[str, Any], outcome: Mapping[str, Any]
+) -> None:
+    """Writes the outcome of an attempt, unless the run is somebody else's by now."""
+    record = {key: job[key] for key in ("run_id", "variant", "seed", "config_hash", "experiment", "config")}
+    record |= {"format": FORMAT, "attempt": job["attempt"], "sacred": f"sacred/{_sacred_id(job)}", **outcome}
+    record |= {"environment": environment(job["settings"]), "code": code}
+    try:
+        _reserve(run_dir).unlink(missing_ok=True)
+        with claim.kept():
+            write_atomic(run_dir / "record.json", json.dumps(finite(record), indent=1))
+    except OSError as error:
+        cause = outcome["error"]
+        found = f"{outcome['status']}" + (f", {cause['type']}: {cause['message']}" if cause else "")
+        raise Unrecorded(f"its outcome ({found}) could not be written: {named(error)}") from error
+    if outcome["status"] != "interrupted":
+        shutil.rmtree(run_dir / "checkpoint", ignore_errors=True)
+
+
+def record_death(run_dir: Path, status: str, kind: str, message: str, seconds: float) -> None:
+    """Records how an attempt ended whose own process can no longer say it; nothing where there is no such attempt.
+
+    Args:
+        run_dir: The run's folder.
+        status: ``failed`` or ``interrupted``.
+        kind: Stands for the type of an error.
+        message: What is known.
+        seconds: That it had lived.
+    """
+    job = read_json(run_dir / "job.json")
+    if job is None or read_json(run_dir / "claim.json") is None:
+        return
+    with contextlib.suppress(ClaimHeld, Unrecorded, OSError), claimed(run_dir) as claim:
+        if (run_dir / "record.json").exists():
+            return
+        error = {"type": kind, "message": message, "traceback": "", "passing": False}
+        ended = {"started": job.get("started"), "ended": _now(), "seconds": seconds}
+        outcome: dict[str, Any] = {"status": status, "error": error, "scores": {}, "info": {"cost": {}}, **ended}
+        _record(run_dir, job, claim, code_of(job["experiment"]), outcome)
 
 
 def _limit_threads(count: int | None) -> None:
@@ -138,10 +181,7 @@ def _settled(run_dir: Path, job: Mapping[str, Any]) -> str | None:
     record = read_json(run_dir / "record.json")
     if record is None:
         return None
-    replaced = record["status"] in ("interrupted", "pruned") or (
-        job["settings"].get("retry") and record["status"] in ("failed", "diverged")
-    )
-    if not replaced:
+    if stays(record, retry=bool(job["settings"].get("retry"))):
         return str(record["status"])
     os.replace(run_dir / "record.json", run_dir / f"record-a{record['attempt']}.json")
     return None
@@ -149,24 +189,43 @@ def _settled(run_dir: Path, job: Mapping[str, Any]) -> str | None:
 
 def _begin_attempt(run_dir: Path, job: dict[str, Any]) -> dict[str, Any]:
     """Numbers this attempt after all that Sacred or we have seen of the run, and forgets how far the last one was."""
-    seen = [path.name.rpartition("-a")[2] for path in (run_dir.parent.parent / "sacred").glob(f"{job['run_id']}-a*")]
-    job = {**job, "attempt": max([job["attempt"], *(int(number) for number in seen if number.isdigit())]) + 1}
+    earlier = list((run_dir.parent.parent / "sacred").glob(f"{job['run_id']}-a*"))
+    for folder in earlier:
+        _close(folder / "run.json")
+    seen = [folder.name.rpartition("-a")[2] for folder in earlier]
+    attempt = max([job["attempt"], *(int(number) for number in seen if number.isdigit())]) + 1
+    job = {**job, "attempt": attempt, "started": _now()}
     write_atomic(run_dir / "job.json", json.dumps(job, indent=1))
     (run_dir / "progress.json").unlink(missing_ok=True)
     return job
 
 
+def _close(path: Path) -> None:
+    """Corrects what Sacred says of an earlier attempt that was killed: it runs no more."""
+    with contextlib.suppress(AblationsError, OSError):
+        entry = read_json(path)
+        if entry and entry.get("status") == "RUNNING":
+            write_atomic(path, json.dumps({**entry, "status": "INTERRUPTED"}))
+
+
+def _reserve(run_dir: Path) -> Path:
+    return run_dir / ".reserve"
+
+
 def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     """Runs the experiment under Sacred; returns status, error, times, scores and info."""
-    started, clock = _now(), time.monotonic()
+    clock = time.monotonic()
     status, error, scores, info = "completed", None, {}, {}
     sacred_run, log = None, MetricsLog(run_dir)
     try:
-        with log:
-            sacred_run = _sacred_run(run_dir, job, log)
-            scores = _scores(sacred_run())
-        info = dict(sacred_run.info)
-        _check_result(scores, job["settings"].get("metric"))
+        with stopping.heeded():
+            _reserve(run_dir).write_bytes(bytes(RESERVE_BYTES))
+            with log:
+                sacred_run = _sacred_run(run_dir, job, log)
+                scores = _scores(sacred_run())
+            info = dict(sacred_run.info)
+            log.verify()
+            _check_result(scores, job["settings"].get("metric"))
     except Diverged as cause:
         status, error = "diverged", _described(cause)
     except KeyboardInterrupt as cause:
@@ -174,13 +233,14 @@ def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         status, error = ("pruned", None) if pruned else ("interrupted", _described(cause))
     except BaseException as cause:
         status, error = "failed", _described(cause)
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # log.txt may lie on a full disk
+            traceback.print_exc()
     if sacred_run is not None and not info:
         info = dict(sacred_run.info)
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     cost = info.get("cost")
     info["cost"] = {"peak_memory_mb": memory_mb, **(cost if isinstance(cost, Mapping) else {})}
-    ended = {"started": started, "ended": _now(), "seconds": log.earlier_s + time.monotonic() - clock}
+    ended = {"started": job["started"], "ended": _now(), "seconds": log.earlier_s + time.monotonic() - clock}
     return {"status": status, "error": error, "scores": scores, "info": info, **ended}
 
 
@@ -227,130 +287,30 @@ def _sacred_id(job: Mapping[str, Any]) -> str:
     return f"{job['run_id']}-a{job['attempt']}"
 
 
-class MetricsLog:
-    """Appends each value to ``metrics.jsonl`` as ``[metric, step, value, seconds]`` and keeps ``progress.json``.
-
-    Two metrics are announcements: ``steps`` says how many steps the run has; ``rewind`` that the values after a step
-    will be measured again, so that those in the file are dropped. A run that begins with a ``rewind`` goes on where an
-    earlier attempt stopped: the values up to there stay, and seconds count on from the last of them.
-    """
-
-    def __init__(self, run_dir: Path):
-        self._run_dir = run_dir
-        self._path = run_dir / "metrics.jsonl"
-        self._file: IO[str] | None = None
-        self.earlier_s = 0.0
-        self._start = time.monotonic()
-        self._written = -math.inf
-        self._steps = self._step = 0
-        self._values: dict[str, float] = {}
-        self._counts: dict[str, int] = {}
-
-    def __enter__(self) -> MetricsLog:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        self._write_progress()
-        if self._file is None and (kind is None or not issubclass(kind, KeyboardInterrupt)):
-            self._open("w")  # it has ended without a value: an earlier attempt's are not its own
-        if self._file is not None:
-            os.fsync(self._file.fileno())
-            self._file.close()
-
-    def add(self, metric: str, value: float, step: int | None) -> None:
-        """Takes one value or announcement."""
-        step = None if step is None else int(step)  # numpy's are no JSON
-        if metric == "steps" and step == 0:
-            self._steps = int(value)
-            return
-        if metric == "rewind":
-            self._rewind(int(value))
-            return
-        if step is None:  # as Sacred counts
-            step = self._counts.get(metric, 0)
-        self._counts[metric] = step + 1
-        seconds = self.earlier_s + time.monotonic() - self._start
-        file = self._file or self._open("w")  # not before: what an earlier attempt measured may be taken up
-        file.write(json.dumps([metric, step, _finite(value), round(seconds, 3)]) + "\n")
-        self._step, self._values[metric] = max(step, self._step), value
-        if seconds - self._written >= PROGRESS_EVERY_S:
-            self._written = seconds
-            self._write_progress()
-
-    def _rewind(self, step: int) -> None:
-        kept = [entry for entry in read_metrics(self._path) if entry[1] <= step]
-        if self._file is None:
-            self.earlier_s = max((seconds for *_, seconds in kept), default=0.0)
-        else:
-            self._file.close()
-        write_atomic(self._path, "".join(json.dumps(entry) + "\n" for entry in kept))
-        self._open("a")
-        self._step, self._values = step, {metric: value for metric, _, value, _ in kept}
-        self._counts = {metric: last + 1 for metric, last, *_ in kept}
-
-    def _open(self, mode: str) -> IO[str]:
-        """Opens the file so that each line is written as a whole, should the run be killed."""
-        self._file = open(self._path, mode, encoding="utf-8", buffering=1)  # noqa: SIM115 - until __exit__
-        return self._file
-
-    def _write_progress(self) -> None:
-        part = self._run_dir / ".progress.part"
-        part.write_text(json.dumps({"step": self._step, "steps": self._steps, "values": _finite(self._values)}))
-        os.replace(part, self._run_dir / "progress.json")
-
-
 def _scores(result: object) -> dict[str, float]:
     """What an experiment returned, as named numbers: a number, or a dict with numbers in it at any depth."""
     if isinstance(result, Mapping):
-        numbers = {name: value for name, value in flatten(result).items() if _is_number(value)}
+        numbers = {name: value for name, value in flatten(result).items() if is_number(value)}
         return {name: float(value) for name, value in numbers.items()}
-    return {"result": float(result)} if _is_number(result) else {}  # type: ignore[arg-type]
+    return {"result": float(result)} if is_number(result) else {}  # type: ignore[arg-type]
 
 
-def _is_number(value: object) -> bool:
-    is_plain = not isinstance(value, (str, bool, bytes)) and getattr(value, "ndim", 0) == 0
-    return is_plain and hasattr(value, "__float__")
-
-
-def _finite(value: Any) -> Any:
-    """The same with plain numbers, and null for those that JSON has no word for."""
-    if isinstance(value, Mapping):
-        return {str(name): _finite(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, (str, bool, int)) or value is None:
-        return value
-    return _finite(float(value)) if _is_number(value) else str(value)
-
-
-def _described(cause: BaseException) -> dict[str, str]:
+def _described(cause: BaseException) -> dict[str, Any]:
+    number = cause.errno if isinstance(cause, OSError) else None
     return {
         "type": type(cause).__name__,
-        "message": str(cause),
+        "message": named(cause),
         "traceback": "".join(traceback.format_exception(cause)),
+        "passing": number in PASSING,  # whether the reason lies outside of the run and may pass
     }
 
 
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turns the first signal that asks to stop into :class:`Stopped`; later ones do not disturb the unwinding."""
-
-    def stop(signum: int, frame: object) -> None:
-        for each in STOP_SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(signal.Signals(signum).name)
-
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
-        yield
-        return
-    before = {each: signal.signal(each, stop) for each in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+def named(error: BaseException) -> str:
+    """An error in words; the system's with their names: ``ENOSPC, No space left on device: metrics.jsonl``."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    path = f": {error.filename}" if error.filename else ""
+    return f"{errno.errorcode.get(error.errno, error.errno)}, {error.strerror}{path}"
 
 
 def _now() -> str:
@@ -447,6 +407,11 @@ def main(arguments: list[str]) -> int:
     except (ClaimHeld, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
+    except (Unrecorded, ClaimLost, OSError) as error:
+        print(f"{run_dir.name}: {named(error)}", file=sys.stderr)
+        return UNRECORDED
+    except stopping.Stopped:
+        return EXIT_CODES["interrupted"]
     print(f"{run_dir.name}: {status}")
     return EXIT_CODES[status]
 

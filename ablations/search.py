@@ -18,10 +18,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.errors import AblationsError
-from ablations.executors.base import Executor, Job, State
+from ablations.executors.base import Ending, Executor, Job, State
+from ablations.files import write_atomic
 from ablations.plan import RunKey, Variant, seed_for
 from ablations.space import Dimension, Search
-from ablations.store import Store, write_atomic
+from ablations.store import Store
 from ablations.study import Ablation, Study
 from ablations.trials import Trial, ledger_path, read_trials, search_of, trial_hash, write_trials
 
@@ -291,7 +292,7 @@ def _run_round(
             return True
         return not _judged(store, search, pruner, numbers[key.run_id], key.run_id)[1]  # stopped by another search
 
-    keys = store.pending([each.key for each in proposals if not each.misfit], retry=retry)
+    keys = store.unsettled([each.key for each in proposals if not each.misfit], retry=retry)
     keys = [key for key in keys if must_run(key)]
     if keys:
         run(
@@ -429,6 +430,6 @@ class _WatchedJob(Job):
         """Stops it."""
         self._job.cancel()
 
-    def ending(self) -> str | None:
+    def ending(self) -> Ending | None:
         """How its process ended."""
         return self._job.ending()

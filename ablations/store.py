@@ -3,11 +3,12 @@
 Layout under the root (``results/`` by default)::
 
     runs/<run id>/job.json        what to run, written before it is submitted
-    runs/<run id>/claim.json      who runs it now
+    runs/<run id>/claim.json      who runs it now (ablations/claims.py)
     runs/<run id>/metrics.jsonl   every value as it is measured, append-only
     runs/<run id>/progress.json   how far it is, for the eye only
     runs/<run id>/log.txt         what the process printed
     runs/<run id>/record.json     its outcome: the one file whose presence means that the run has ended
+    runs/<run id>/record-a<n>.json  the outcome of an earlier attempt
     sacred/<run id>-a<attempt>/   Sacred's own folder of each attempt
 
 A run is identified by the hash of its resolved config and its seed, never by its name: a renamed ablation keeps
@@ -16,19 +17,16 @@ its runs, a changed one does not inherit them.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 import socket
-import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablations import claims
 from ablations.errors import AblationsError
+from ablations.files import read_json, write_atomic
 from ablations.plan import RunKey, Variant, expand, run_keys
 
 if TYPE_CHECKING:
@@ -38,45 +36,12 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 ENDED = ("completed", "diverged", "failed")
-RENEW_EVERY_S = 30.0
-LEASE_S = 180.0  # a claim of another host that was not renewed for so long is dead
 
 RUN_COLUMNS = (
     "variant", "seed", "run_id", "status", "error", "config_hash", "started", "ended", "seconds", "attempt", "host",
     "device", "threads", "parameters", "flops", "peak_memory_mb", "samples_per_s", "steps", "seconds_training",
     "seconds_evaluation", "selected_step", "code_hash", "git_commit", "git_dirty", "data_fingerprint",
 )  # fmt: skip
-
-
-class ClaimHeld(Exception):
-    """Another live process runs this run already."""
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Writes a whole file or nothing: a reader, or a crash, never sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file, or None where the file is absent.
-
-    Raises:
-        AblationsError: The file is not a whole JSON object.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError as error:
-        raise AblationsError(f"{path}: expected a JSON object, found a damaged file ({error})") from error
-    if not isinstance(content, dict):
-        raise AblationsError(f"{path}: expected a JSON object, found a {type(content).__name__}")
-    return content
 
 
 @dataclass(frozen=True)
@@ -106,18 +71,22 @@ class Store:
 
     # -- before and during a run ------------------------------------------------------------------------------
 
-    def pending(self, keys: Iterable[RunKey], *, retry: bool = False) -> list[RunKey]:
-        """The keys that have no outcome yet and that nobody is running; of several for one run the first.
+    def unsettled(self, keys: Iterable[RunKey], *, retry: bool = False) -> list[RunKey]:
+        """The keys that have no outcome that stays, also those being run; of several for one run the first.
 
         Args:
             keys: Planned runs.
             retry: Whether failed and diverged runs count as having none.
         """
-        settled = ("completed", "running") if retry else (*ENDED, "running")
         distinct: dict[str, RunKey] = {}
         for key in keys:
             distinct.setdefault(key.run_id, key)
-        return [key for key in distinct.values() if self.status(key.run_id) not in settled]
+        records = {run_id: read_json(self.run_dir(run_id) / "record.json") for run_id in distinct}
+        return [key for run_id, key in distinct.items() if not stays(records[run_id], retry=retry)]
+
+    def pending(self, keys: Iterable[RunKey], *, retry: bool = False) -> list[RunKey]:
+        """Of the :meth:`unsettled` keys those that nobody is running."""
+        return [key for key in self.unsettled(keys, retry=retry) if self.status(key.run_id) != "running"]
 
     def prepare(self, key: RunKey, variant: Variant, experiment: str, **settings: Any) -> Path:
         """Writes what a worker needs to know into the run's folder, and returns the folder.
@@ -143,7 +112,8 @@ class Store:
             "attempt": earlier["attempt"],
             "settings": settings,
         }
-        write_atomic(folder / "job.json", json.dumps(job, indent=1))
+        if {**earlier, **job} != earlier:  # as it is, it may belong to somebody who is running it
+            write_atomic(folder / "job.json", json.dumps(job, indent=1))
         return folder
 
     def status(self, run_id: str) -> str:
@@ -152,13 +122,13 @@ class Store:
         ``pruned`` is a search's trial that was stopped because it did not promise much.
         """
         folder = self.run_dir(run_id)
+        claim = read_json(folder / claims.NAME)  # before the record: whoever ends writes that first
         record = read_json(folder / "record.json")
         if record is not None:
             return str(record["status"])
-        claim = read_json(folder / "claim.json")
         if claim is None:
             return "missing"
-        return "running" if _alive(claim, folder / "claim.json") else "interrupted"
+        return "running" if claims.is_alive(folder, claim) else "interrupted"
 
     def progress(self, run_id: str) -> Progress | None:
         """How far a run is, or None before its first value."""
@@ -252,13 +222,44 @@ class Store:
             return None
 
 
+def stays(record: Mapping[str, Any] | None, *, retry: bool) -> bool:
+    """Whether a run's outcome is one that is not replaced by running it again.
+
+    Broken off or pruned runs always are, and those that failed for a reason outside of themselves which may have passed
+    since (no room on the disk): ``error.passing``. Other failed and diverged ones are on request.
+
+    Args:
+        record: Of the run; None for none.
+        retry: Whether that is requested.
+    """
+    if record is None or record["status"] in ("interrupted", "pruned"):
+        return False
+    if record["status"] == "completed":
+        return True
+    return not retry and not (record["error"] or {}).get("passing", False)
+
+
 def read_metrics(path: Path) -> list[tuple[str, int, float, float]]:
-    """(metric, step, value, seconds) of each line; a last line cut short by a crash is left out."""
+    """(metric, step, value, seconds) of each line; a last line cut short by a crash is left out.
+
+    Raises:
+        AblationsError: Another line is damaged.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
         return []
-    return [tuple(json.loads(line)) for line in lines if line.endswith("\n")]
+    points = []
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            continue
+        try:
+            metric, step, value, seconds = json.loads(line)
+        except ValueError as error:
+            found, wanted = line[:60].decode(errors="replace").strip(), "[metric, step, value, seconds]"
+            raise AblationsError(f"{path}:{number}: expected {wanted}, found {found!r}") from error
+        points.append((metric, step, value, seconds))
+    return points
 
 
 def _flat_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,68 +274,3 @@ def _flat_record(record: Mapping[str, Any]) -> dict[str, Any]:
         "selected_step": info.get("selected_step"),
         "data_fingerprint": info.get("data", {}).get("fingerprint"),
     }
-
-
-# -- claims: one owner a run ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Owns a run's folder for as long as the block runs; only a process that is killed leaves its claim behind.
-
-    Raises:
-        ClaimHeld: A live process owns it.
-    """
-    path = folder / "claim.json"
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        claim = read_json(path)
-        if claim is not None and _alive(claim, path):
-            raise ClaimHeld(f"{folder.name} is run by process {claim['pid']} on {claim['host']}")
-        own = _own_claim()
-        write_atomic(path, json.dumps(own))
-    ended = threading.Event()
-    threading.Thread(target=_renew, args=(path, ended), daemon=True).start()
-    try:
-        yield
-    finally:
-        ended.set()
-        if read_json(path) == own:
-            path.unlink()
-
-
-def _renew(path: Path, ended: threading.Event) -> None:
-    """Tells other hosts that the owner of a claim is alive, whatever it is busy with."""
-    while not ended.wait(RENEW_EVERY_S):
-        with contextlib.suppress(OSError):
-            os.utime(path)
-
-
-def _own_claim() -> dict[str, Any]:
-    return {"pid": os.getpid(), "process_start": _process_start(os.getpid()), "host": socket.gethostname()}
-
-
-def _alive(claim: Mapping[str, Any], path: Path) -> bool:
-    if claim["host"] == socket.gethostname():
-        return bool(_process_start(claim["pid"]) == claim["process_start"])
-    probe = path.with_name(f".{path.name}.{os.getpid()}.now")
-    probe.touch()  # the file server's clock against itself, whatever this host's clock says
-    age_s = probe.stat().st_mtime - path.stat().st_mtime
-    probe.unlink()
-    return age_s < LEASE_S
-
-
-def _process_start(pid: int) -> str | None:
-    """When a process started, in a form that no change of clock alters where the system has one; None if it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            boot = file.read().strip()
-        return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
-            return None
-    import psutil
-
-    return str(psutil.Process(pid).create_time()) if psutil.pid_exists(pid) else None

@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.errors import AblationsError
+from ablations.files import read_json, write_atomic
 from ablations.plan import config_hash
-from ablations.store import Store, read_json, write_atomic
+from ablations.store import Store
 from ablations.study import Ablation, Level, Study
 from ablations.view import change_label
 

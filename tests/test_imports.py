@@ -7,7 +7,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "ablations"
 ROWS = [
-    {"errors", "machine"},
+    {"errors", "machine", "secrets", "pages", "stopping"},
+    {"files"},
+    {"claims"},
     {"schema", "yamlfile", "spikes"},
     {"study_file"},
     {"drafts"},
@@ -17,6 +19,7 @@ ROWS = [
     {"study"},
     {"study_schema", "plan"},
     {"store"},
+    {"metricslog"},
     {"trials"},
     {"analysis"},
     {"standing"},
@@ -25,8 +28,8 @@ ROWS = [
     {"runner"},
     {"executors"},
     {"launch"},
-    {"console", "looks", "search"},
-    {"commands", "tables"},
+    {"console", "looks", "search", "repetition", "recomputed"},
+    {"commands", "tables", "verify"},
     {"cli"},
 ]
 BANNED = {

@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
+from ablations.claims import ClaimHeld, ClaimLost, claimed
 from ablations.errors import AblationsError
+from ablations.files import write_atomic
 from ablations.plan import expand, run_keys
-from ablations.store import ClaimHeld, Store, claimed, read_metrics, write_atomic
+from ablations.store import Store, read_metrics
 from ablations.study import load_study
 
 
@@ -54,6 +57,21 @@ def test_an_ended_run_is_not_pending_and_a_failed_one_only_on_request(study, sto
     ended(store, keys[1], variants[1], status="failed")
     assert store.pending(keys) == keys[2:]
     assert store.pending(keys, retry=True) == keys[1:]
+
+
+def test_a_failure_that_may_have_passed_is_pending_again(study, store):
+    keys, variants = run_keys(study), expand(study)
+    error = {"type": "OSError", "message": "ENOSPC, No space left on device", "traceback": "", "passing": True}
+    ended(store, keys[0], variants[0], status="failed", error=error)
+    ended(store, keys[1], variants[1], status="failed", error={**error, "passing": False})
+    assert store.pending(keys) == [keys[0], *keys[2:]]
+
+
+def test_what_another_process_runs_is_unsettled_and_not_pending(study, store):
+    keys, variants = run_keys(study), expand(study)
+    with claimed(store.prepare(keys[0], variants[0], "coin.experiment:ex")):
+        assert store.unsettled(keys) == keys
+        assert store.pending(keys) == keys[1:]
 
 
 def test_renaming_an_ablation_keeps_its_runs_and_changing_it_does_not(coin_study, store):
@@ -130,7 +148,7 @@ def test_a_live_owner_keeps_its_claim(tmp_path):
 
 def test_a_claim_of_a_killed_process_is_taken_over(tmp_path):
     code = (
-        "import sys, time, pathlib; from ablations.store import claimed\n"
+        "import sys, time, pathlib; from ablations.claims import claimed\n"
         "with claimed(pathlib.Path(sys.argv[1])): print('claimed', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as owner:
@@ -154,7 +172,7 @@ def test_a_claim_whose_process_id_was_given_to_another_process_is_dead(tmp_path)
 
 
 def test_a_claim_is_renewed_however_busy_its_owner_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("ablations.store.RENEW_EVERY_S", 0.05)
+    monkeypatch.setattr("ablations.claims.RENEW_EVERY_S", 0.05)
     long_ago = time.time() - 3600
     with claimed(tmp_path):
         os.utime(tmp_path / "claim.json", (long_ago, long_ago))
@@ -170,14 +188,75 @@ def test_an_owner_that_lost_its_claim_leaves_the_new_owners_alone(tmp_path):
     assert json.loads((tmp_path / "claim.json").read_text())["host"] == "elsewhere"
 
 
-def test_a_claim_of_another_host_lives_as_long_as_it_is_renewed(tmp_path):
-    write_atomic(tmp_path / "claim.json", json.dumps({"pid": 1, "process_start": "x", "host": "elsewhere"}))
-    with pytest.raises(ClaimHeld, match="elsewhere"), claimed(tmp_path):
+@pytest.fixture
+def clock(monkeypatch):
+    """This machine's clock since boot, to be set by hand."""
+    now = [1000.0]
+    monkeypatch.setattr("ablations.claims.time.monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def remote(tmp_path):
+    """A folder with the claim of a process elsewhere, and a function that renews it as its owner does."""
+    path = tmp_path / "claim.json"
+    write_atomic(path, json.dumps({"pid": 1, "process_start": "x", "host": "elsewhere", "place": "elsewhere 1"}))
+    beats = iter(range(1, 1000))
+    return tmp_path, lambda: os.utime(path, ns=(0, next(beats)))  # whatever its clock says, it is another touch
+
+
+def test_a_claim_from_elsewhere_lives_as_long_as_it_is_renewed(remote, clock):
+    folder, renew = remote
+    for _ in range(10):
+        with pytest.raises(ClaimHeld, match="elsewhere"), claimed(folder):
+            pass
+        renew()
+        clock[0] += 120
+
+
+def test_a_claim_from_elsewhere_that_is_not_renewed_is_dead_after_three_minutes_of_looking(remote, clock):
+    folder, _ = remote
+    for wait in (0, 90, 89):
+        clock[0] += wait
+        with pytest.raises(ClaimHeld, match="elsewhere"), claimed(folder):
+            pass
+    clock[0] += 1
+    with claimed(folder):
+        assert not list(folder.glob(".seen-*"))
+
+
+@pytest.mark.parametrize("moved_s", [-86_400, 86_400])
+def test_a_clock_that_is_moved_by_a_day_neither_kills_nor_revives_a_claim(remote, clock, moved_s, monkeypatch):
+    folder, _ = remote
+    os.utime(folder / "claim.json", (time.time() + moved_s, time.time() + moved_s))
+    monkeypatch.setattr("time.time", lambda: 1e9 + moved_s)
+    with pytest.raises(ClaimHeld), claimed(folder):
         pass
-    long_ago = time.time() - 3600
-    os.utime(tmp_path / "claim.json", (long_ago, long_ago))
+    clock[0] += 181
+    with claimed(folder):
+        pass
+
+
+def test_a_claim_of_this_host_before_it_was_started_again_is_watched_like_one_from_elsewhere(tmp_path, clock):
+    """Another machine may bear the same name: only its claim can tell."""
+    with claimed(tmp_path):
+        claim = json.loads((tmp_path / "claim.json").read_text())
+    write_atomic(tmp_path / "claim.json", json.dumps({**claim, "place": claim["place"] + "-earlier"}))
+    with pytest.raises(ClaimHeld), claimed(tmp_path):
+        pass
+    clock[0] += 181
     with claimed(tmp_path):
         pass
+
+
+def test_an_owner_that_was_frozen_until_another_took_over_is_told_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("ablations.claims.RENEW_EVERY_S", 0.02)
+    told = threading.Event()
+    with claimed(tmp_path, lost=told.set) as claim:
+        write_atomic(tmp_path / "claim.json", json.dumps({"pid": 1, "process_start": "x", "host": "elsewhere"}))
+        assert told.wait(5)
+        with pytest.raises(ClaimLost, match="taken over by another process"), claim.kept():
+            raise AssertionError("it is not ours")
 
 
 def _contend(folder, barrier, won):
@@ -200,6 +279,22 @@ def test_of_eight_processes_that_claim_at_once_one_wins(tmp_path):
         for process in processes:
             process.join(30)
         assert len(won) == 1
+
+
+def test_what_cannot_be_written_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomic(path, "old")
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, "new")
+    assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["file"])
+
+
+def test_a_damaged_line_of_the_log_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('["loss", 1, 0.5, 0.1]\n["loss", 2, 0.["loss", 3, 0.4, 0.2]\n')
+    with pytest.raises(AblationsError, match=r"metrics.jsonl:2: expected \[metric, step, value, seconds\]"):
+        read_metrics(path)
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path):

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 State = Literal["queued", "running", "ended"]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run's process ended where no record of its own can say it.
+
+    Attributes:
+        kind: ``held`` (another process runs it already), ``lost`` (something outside of the run ended it: it may go
+            well another time), ``stopped`` (it was asked to end), ``crashed`` (its own native code did), ``unrecorded``
+            (its outcome could not be written).
+        text: The same in words, with what is known of the cause.
+    """
+
+    kind: Literal["held", "lost", "stopped", "crashed", "unrecorded"]
+    text: str
 
 
 class Job(ABC):
@@ -21,11 +37,11 @@ class Job(ABC):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Stops it: a queued job never starts, a running one is asked to end (SIGTERM)."""
+        """Stops it: a queued job never starts, a running one is asked to end (SIGTERM), asked twice to end at once."""
 
     @abstractmethod
-    def ending(self) -> str | None:
-        """How its process ended, in words, where it was not by itself with code 0 or 1 (``killed by SIGKILL``)."""
+    def ending(self) -> Ending | None:
+        """How its process ended; None where it was by itself, with a record."""
 
 
 class Executor(ABC):

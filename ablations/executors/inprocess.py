@@ -6,8 +6,8 @@ import contextlib
 from pathlib import Path
 
 from ablations import runner
-from ablations.executors.base import Executor, Job, State
-from ablations.store import ClaimHeld
+from ablations.claims import ClaimHeld
+from ablations.executors.base import Ending, Executor, Job, State
 
 
 class InProcessJob(Job):
@@ -32,7 +32,7 @@ class InProcessJob(Job):
         """Keeps it from running."""
         self._ended = True
 
-    def ending(self) -> str | None:
+    def ending(self) -> Ending | None:
         """Nothing but what the record says."""
         return None
 

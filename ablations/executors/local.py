@@ -3,26 +3,34 @@
 The processes are forked off one server that has imported the experiment and torch already: a run starts in
 milliseconds instead of paying those imports each time. A slot is one worker: on a machine with GPUs, slot i sees
 GPU i alone.
+
+Signals of the terminal reach whoever launched the runs, not their processes, which are told once: it asks them to stop,
+and they do so, too, when it has died without a word.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-from ablations import runner
-from ablations.executors.base import Executor, Job, State
-from ablations.store import ClaimHeld
+from ablations import machine, runner, stopping
+from ablations.claims import ClaimHeld, ClaimLost
+from ablations.executors.base import Ending, Executor, Job, State
 
 HELD = 75  # exit code of a process that found its run taken (EX_TEMPFAIL)
-PATIENCE_S = 30.0  # that a stopped run has to write its record
+PATIENCE_S = 60.0  # that a run which was asked to stop has to reach a safe point and write its record
+IMPATIENCE_S = 5.0  # the same, once it was asked twice
+CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS}
 
 
 class LocalJob(Job):
@@ -32,15 +40,21 @@ class LocalJob(Job):
         super().__init__(run_dir)
         self._executor = executor
         self._process: multiprocessing.process.BaseProcess | None = None
+        self._last_words: Connection | None = None
+        self._oom_kills = 0
         self._cancelled = False
         self.slot: int | None = None
 
     def start(self, slot: int, gpu: str | None) -> None:
         """Starts its process on a slot."""
         self.slot = slot
+        self._oom_kills = machine.oom_kills()
         context = multiprocessing.get_context("forkserver")
-        self._process = context.Process(target=_work, args=(str(self.run_dir), gpu), name=self.run_dir.name)
+        self._last_words, writer = context.Pipe(duplex=False)
+        arguments = (str(self.run_dir), gpu, writer)
+        self._process = context.Process(target=_work, args=arguments, name=self.run_dir.name)
         self._process.start()
+        writer.close()
 
     def state(self) -> State:
         """Also starts whatever has a free slot by now."""
@@ -59,21 +73,42 @@ class LocalJob(Job):
             self._process.terminate()
 
     def join(self, seconds: float) -> None:
-        """Waits for its process to end; kills it after that many seconds."""
+        """Waits for its process to end, that many seconds at most."""
         if self._process is not None:
             self._process.join(seconds)
-            if self._process.is_alive():
-                self._process.kill()
 
-    def ending(self) -> str | None:
-        """How its process ended where no record can say it."""
+    def kill(self) -> None:
+        """Ends its process without its consent, if it still lives."""
+        if self._process is not None and self._process.is_alive():
+            self._process.kill()
+
+    def ending(self) -> Ending | None:
+        """How its process ended where no record of its own can say it."""
         code = self._process.exitcode if self._process is not None else None
-        if code is not None and code < 0:
-            hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-            return f"killed by {signal.Signals(-code).name}{hint}"
+        if code is None or code in runner.EXIT_CODES.values():
+            return None
+        if code < 0:
+            return self._killed(signal.Signals(-code))
         if code == HELD:
-            return "left to the process that runs it already"
-        return f"exit code {code}" if code not in (None, *runner.EXIT_CODES.values()) else None
+            return Ending("held", "left to the process that runs it already")
+        if code == runner.UNRECORDED:
+            return Ending("unrecorded", self._said() or "its outcome could not be written")
+        return Ending("lost", f"its process ended with exit code {code} and no record")
+
+    def _killed(self, by: signal.Signals) -> Ending:
+        if by in CRASHES:
+            return Ending("crashed", f"crash in native code: killed by {by.name}")
+        if by in stopping.STOP_SIGNALS:
+            return Ending("stopped", f"killed by {by.name}")
+        oom = machine.oom_kills() > self._oom_kills
+        why = ", and the system has killed a process for lack of memory meanwhile" if oom else ""
+        return Ending("lost", f"killed by {by.name}{why}")
+
+    def _said(self) -> str | None:
+        try:
+            return str(self._last_words.recv()) if self._last_words is not None and self._last_words.poll() else None
+        except EOFError:
+            return None
 
 
 class LocalExecutor(Executor):
@@ -120,26 +155,58 @@ class LocalExecutor(Executor):
             self._running.append(job)
 
     def close(self) -> None:
-        """Cancels what has not ended and waits for its processes to have said so."""
+        """Cancels what has not ended and waits for its processes to have said so; if interrupted, not for long."""
         for job in (*self._waiting, *self._running):
             job.cancel()
-        until = time.monotonic() + PATIENCE_S
+        try:
+            self._join(PATIENCE_S)
+        except KeyboardInterrupt:
+            for job in self._running:
+                job.cancel()
+            self._join(IMPATIENCE_S)
+            raise
+        finally:
+            for job in self._running:
+                job.kill()
+
+    def _join(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
         for job in self._running:
             job.join(max(0.0, until - time.monotonic()))
 
 
-def _work(run_dir: str, gpu: str | None) -> None:
+def _work(run_dir: str, gpu: str | None, last_words: Connection) -> None:
     """The life of a run's process; what it prints goes to the folder's ``log.txt``."""
+    os.setpgid(0, 0)  # a Ctrl-C in the terminal is for whoever launched it
+    threading.Thread(target=_stop_if_orphaned, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    log = os.open(Path(run_dir) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (1, 2):
-        os.dup2(log, stream)
-    sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
     try:
+        _log_to(Path(run_dir) / "log.txt")
         code = runner.EXIT_CODES[runner.run(Path(run_dir))]
     except ClaimHeld:
         code = HELD
-    sys.stdout.flush()
-    sys.stderr.flush()
+    except stopping.Stopped:
+        code = runner.EXIT_CODES["interrupted"]
+    except (runner.Unrecorded, ClaimLost, OSError) as error:
+        code = runner.UNRECORDED
+        last_words.send(runner.named(error))
+    with contextlib.suppress(OSError):  # a full disk
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)  # the record is written: no thread that an experiment left behind may keep the slot
+
+
+def _log_to(path: Path) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+
+
+def _stop_if_orphaned() -> None:
+    """Waits for the death of the process that launched this one; then asks this one to stop."""
+    launcher = multiprocessing.parent_process()
+    if launcher is not None:
+        launcher.join()
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import ablations.executors
-from ablations.executors.base import Executor
+from ablations.executors.base import Ending, Executor
 from ablations.plan import expand, run_keys
 from ablations.store import Store
 from ablations.study import load_study
@@ -76,7 +76,7 @@ def test_a_killed_process_frees_its_slot_and_says_how_it_ended(folders):
         jobs = [executor.submit(folder) for folder in submitted]
         wait(jobs)
         endings = {store.status(job.run_dir.name): job.ending() for job in jobs}
-    assert endings == {"completed": None, "interrupted": "killed by SIGKILL (out of memory?)"}
+    assert endings == {"completed": None, "interrupted": Ending("lost", "killed by SIGKILL")}
 
 
 def test_cancelling_ends_a_running_job_and_keeps_a_queued_one_from_starting(folders):
@@ -114,13 +114,13 @@ def test_each_run_sees_the_gpu_of_its_slot_and_its_share_of_threads(folders):
 
 
 def test_a_run_that_somebody_else_has_is_left_to_them(folders):
-    from ablations.store import claimed
+    from ablations.claims import claimed
 
     store, submitted = folders()
     with executor_of("local") as executor, claimed(submitted[0]):
         job = executor.submit(submitted[0])
         wait([job])
-        assert job.ending() == "left to the process that runs it already"
+        assert job.ending() == Ending("held", "left to the process that runs it already")
         assert store.status(submitted[0].name) == "running"
         assert "Traceback" not in (submitted[0] / "log.txt").read_text()
 

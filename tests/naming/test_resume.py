@@ -20,12 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CPU, config_of, trained
 
+from ablations.claims import claimed
+from ablations.files import read_json
+from ablations.metricslog import MetricsLog
 from ablations.naming.checkpoints import FORMAT, Checkpoints
 from ablations.naming.experiment import checkpoints_of
 from ablations.plan import RunKey, Variant, config_hash
-from ablations.runner import MetricsLog
 from ablations.schema import flatten
-from ablations.store import Store, claimed, read_json, read_metrics
+from ablations.store import Store, read_metrics
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 

@@ -1,0 +1,58 @@
+"""Files that are whole or absent, whoever is killed while writing them. The stdlib alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ablations.errors import AblationsError
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Writes a whole file or nothing: a reader, a crash or a loss of power never sees half of it.
+
+    Raises:
+        OSError: It could not be written; what was there before is still there.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()  # on a full disk it would keep the room that the next one needs
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a new name in a folder last, where the file system knows how."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file, or None where the file is absent.
+
+    Raises:
+        AblationsError: The file is not a whole JSON object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise AblationsError(f"{path}: expected a JSON object, found a damaged file ({error})") from error
+    if not isinstance(content, dict):
+        raise AblationsError(f"{path}: expected a JSON object, found a {type(content).__name__}")
+    return content
