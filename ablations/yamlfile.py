@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ablations.errors import Problem
+from ablations.secrets import has_credentials
 
 KeyPath = tuple[str | int, ...]
 
@@ -330,9 +331,11 @@ class _Builder:
 
 def _forbidden(text: str) -> str | None:
     found = _FORBIDDEN.search(text)
-    if found is None:
-        return None
-    return f"found the invisible character U+{ord(found.group()):04X}, which acts on terminals and text: remove it"
+    if found is not None:
+        return f"found the invisible character U+{ord(found.group()):04X}, which acts on terminals and text: remove it"
+    if has_credentials(text):
+        return "found a URL with a password or token, which records and reports would show: leave it to the environment"
+    return None
 
 
 def _copied(data: Any) -> Any:

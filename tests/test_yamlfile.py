@@ -147,6 +147,12 @@ def test_text_from_right_to_left_with_its_marks_tabs_and_line_breaks_are_text():
     assert said(json.dumps({"a": text})) == []
 
 
+def test_a_password_is_refused_and_not_repeated():
+    [(line, path, message)] = said("a: 1\nb: https://me:s3cret@host/data.tar.gz\nc: ssh://git@host/data\n")
+    assert (line, path) == (2, "b")
+    assert message.startswith("found a URL with a password or token")
+
+
 def test_an_alias_is_a_copy():
     document = read_yaml("a: &x {b: [1]}\nc: *x\n")
     assert document.data == {"a": {"b": [1]}, "c": {"b": [1]}}
