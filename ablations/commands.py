@@ -93,13 +93,13 @@ def _run_planned(
     keys = [key for key in run_keys(study) if key.variant in chosen]
     runnable = [key for key in keys if not variants[key.variant].waits_for]
     runnable = [key for key in runnable if key.run_id not in tried]
-    todo = store.pending(runnable, retry=retry)
+    todo = store.unsettled(runnable, retry=retry)  # also what another process runs: it is waited for
     workers, threads = _shares(workers, len(todo))
     _say_intent(study, store, variants, keys, todo, workers, out)
     if todo:
         with _executor(executor, study.experiment, workers, threads) as started:
             _prepare(study, [variants[key.variant] for key in todo], out)
-            todo = store.pending(runnable, retry=retry)  # another process may have been at work meanwhile
+            todo = store.unsettled(runnable, retry=retry)  # another process may have been at work meanwhile
             tried.update(key.run_id for key in todo)
             expected = _forecast(study, store, list(variants.values()), workers)
             with watcher(out, study.metric) as watching:
@@ -197,7 +197,7 @@ def _say_intent(
     out.print(f"{len(names)} variants x {seed_words(study)} = {len(keys)}{up_to} runs, {len(todo)} to run.")
     running = sum(store.status(key.run_id) == "running" for key in keys)
     if running:
-        out.print(f"{running} are being run by another process and left to it.")
+        out.print(f"{running} are being run by another process: waiting for them, and taking over what it leaves.")
     if todo:
         expected = _forecast(study, store, list(variants.values()), workers)
         left = expected.left_s(todo, [])
