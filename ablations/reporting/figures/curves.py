@@ -62,7 +62,8 @@ def place(
         _panel(axes, part, arms, names)
 
 
-def _looks(variant: str, arms: Sequence[str]) -> dict[str, Any]:
+def looks(variant: str, arms: Sequence[str]) -> dict[str, Any]:
+    """Colour and dashes of a variant's line: the baseline's where it is none of the arms."""
     if variant not in arms:
         return {"color": style.INK, "ls": (0, (2, 1)), "zorder": 4}
     at = arms.index(variant) % len(style.COLOURS)
@@ -70,21 +71,27 @@ def _looks(variant: str, arms: Sequence[str]) -> dict[str, Any]:
 
 
 def _panel(axes: Axes, part: Sequence[Series], arms: Sequence[str], names: dict[str, str]) -> None:
-    ends: list[tuple[float, str, str]] = []
+    lines(axes, part, arms)
+    ends = []
     for each in part:
-        looks = _looks(each.variant, arms)
+        last = each.mean[-1] if each.grid.size else each.seeds[-1].values[-1]
+        ends.append((float(last), names[each.variant], looks(each.variant, arms)["color"]))
+    _labels(axes, ends)
+
+
+def lines(axes: Axes, part: Sequence[Series], arms: Sequence[str]) -> None:
+    """Draws the means, their bands and the single seeds into axes, and sets its limits."""
+    for each in part:
+        own = looks(each.variant, arms)
         for seed in each.seeds:
-            axes.plot(seed.steps, seed.values, color=looks["color"], lw=0.6, alpha=0.3, zorder=2)
+            axes.plot(seed.steps, seed.values, color=own["color"], lw=0.6, alpha=0.3, zorder=2)
             if not seed.completed:
-                axes.plot(seed.steps[-1:], seed.values[-1:], "x", color=looks["color"], ms=4, mew=1.1, zorder=5)
+                axes.plot(seed.steps[-1:], seed.values[-1:], "x", color=own["color"], ms=4, mew=1.1, zorder=5)
         if each.grid.size:
             if each.n >= FEWEST_FOR_A_BAND and np.isfinite(each.low).any():
-                axes.fill_between(each.grid, each.low, each.high, color=looks["color"], alpha=0.14, lw=0, zorder=1)
-            axes.plot(each.grid, each.mean, marker="o" if each.grid.size <= 2 else "", ms=3, **looks)
-        last = each.mean[-1] if each.grid.size else each.seeds[-1].values[-1]
-        ends.append((float(last), names[each.variant], looks["color"]))
+                axes.fill_between(each.grid, each.low, each.high, color=own["color"], alpha=0.14, lw=0, zorder=1)
+            axes.plot(each.grid, each.mean, marker="o" if each.grid.size <= 2 else "", ms=3, **own)
     _limits(axes, part)
-    _labels(axes, ends)
 
 
 def _limits(axes: Axes, part: Sequence[Series]) -> None:
@@ -116,17 +123,17 @@ def _labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
         axes.text(1.06, place, name, transform=across, ha="left", va="center", fontsize=LABEL_SIZE, color=style.INK)
 
 
-def alt_text(panels: Sequence[Panel], decimals: int = 3) -> str:
-    """The last mean of every line, in words."""
+def alt_text(panels: Sequence[Panel], decimals: int = 3, at: str = " at step {:g}") -> str:
+    """The last mean of every line, in words; ``at`` says where the longest ends."""
     parts = []
     for title, part in panels:
-        lines = [
+        ends = [
             f"{plain(each.variant)} {number(float(each.mean[-1]), decimals)} (n = {each.n})"
             if each.grid.size
             else f"{plain(each.variant)} no completed run"
             for each in part
         ]
         steps = max((float(each.grid[-1]) for each in part if each.grid.size), default=None)
-        at = f" at step {steps:g}" if steps is not None else ""
-        parts.append(f"{plain(title)}{at}: " + ", ".join(lines))
+        where = at.format(steps) if steps is not None else ""
+        parts.append(f"{plain(title)}{where}: " + ", ".join(ends))
     return "Learning curves, mean over seeds. " + "; ".join(parts) + "."
