@@ -87,7 +87,8 @@ def seed_by_example(differences: Floats, *, arm: str = "") -> ExampleInterval:
     SE^2 = (MS_seed + MS_example - MS_residual) / (n M), but at least MS_seed / (n M).
 
     Source: two-way random-effects analysis of variance without replication; Satterthwaite 1946 for the degrees of
-    freedom.
+    freedom. Deviation: the interval is never narrower than that of the seeds alone, which more degrees of freedom
+    would make it where the examples vary little; what holds on more test sets cannot be surer.
 
     Args:
         differences: ``(n, M)``, n and M at least 2.
@@ -184,7 +185,7 @@ def _interval(
     arm: str, shape: tuple[int, int], mean: float, squares: tuple[float, float], df: float
 ) -> ExampleInterval:
     se, se_seeds = (float(np.sqrt(square)) for square in squares)
-    half = float(stats.t.ppf(0.975, df)) * se
+    half = max(float(stats.t.ppf(0.975, df)) * se, float(stats.t.ppf(0.975, shape[0] - 1)) * se_seeds)
     return ExampleInterval(arm, *shape, mean, se, se_seeds, df, mean - half, mean + half)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ablations.analysis.results import Direction, Seed
 from ablations.errors import AblationsError, MissingRuns, one_of
 
+DIRECTIONS = ("max", "min")
 LOST, OK, DIVERGED = 0, 1, 2
 COMPLETED_WORDS = frozenset({"completed", "ok"})
 DIVERGED_WORDS = frozenset({"diverged"})
@@ -42,6 +43,10 @@ class Checkpoint:
 
     metric: str
     direction: Direction = "max"
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise AblationsError(one_of("direction", self.direction, DIRECTIONS))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,11 @@ from ablations.analysis.signflip import floor
 SCOPE = (
     "Intervals and tests cover the variation between seeds, on this test set; they do not speak about other test sets."
 )
+WIDER_SCOPE = (
+    "Tests, and intervals unless they say otherwise, cover the variation between seeds, on this test set. Intervals "
+    "over seeds and examples also speak about test sets like this one; they are no tests."
+)
+"""Instead of SCOPE, where scores per test example are there."""
 
 VERDICT_WORDS = {
     "not_assessed": "not assessed",
@@ -46,7 +51,7 @@ def sentence(conclusion: Conclusion, *, label: str | None = None, unit: str = ""
         Plain text, one paragraph. Spaces inside figures are ordinary ones.
     """
     c = conclusion.primary
-    words = _Words(c, label or c.arm, metric or c.metric, unit, _decimals(c))
+    words = _Words(c, label or c.arm, metric or c.metric, unit, decimals_of(c))
     parts = [_CORE[conclusion.verdict](words), *_remarks(words), expectation(conclusion)]
     return " ".join(part for part in parts if part)
 
@@ -153,8 +158,8 @@ class _Words:
         return "tentatively " if "tentative" in self.c.flags else ""
 
 
-def _decimals(c: Comparison) -> int:
-    """Two digits of the interval's half width, or three of whatever else there is to print."""
+def decimals_of(c: Comparison) -> int:
+    """Decimals of a comparison's figures: two digits of the interval's half width, or three of what else there is."""
     if c.ci_low is not None and c.ci_high is not None and c.ci_high > c.ci_low:
         return _digits((c.ci_high - c.ci_low) / 2, 2)
     known = (c.difference, c.itt_difference, c.welch_difference, c.arm_mean, c.baseline_mean)

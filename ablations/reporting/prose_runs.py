@@ -18,7 +18,7 @@ def examples_sentence(found: ExampleInterval, *, metric: str, unit: str = "") ->
     low, value, high = (number(x, decimals, sign=True) for x in (found.low, found.difference, found.high))
     figure = f"{value} {unit}" if unit else value
     return (
-        f"Over new test examples as well as new seeds, {found.arm} changes {metric} by {figure} "
+        f"On test sets like this one, over new examples as well as new seeds, {found.arm} changes {metric} by {figure} "
         f"(95 % interval {low} to {high}; two-way random effects, n = {found.n} seeds, {found.examples} examples)."
     )
 

@@ -47,6 +47,13 @@ def test_without_variance_between_examples_the_interval_is_that_of_the_seeds():
     assert found.df == 2
 
 
+def test_what_holds_on_more_test_sets_is_never_surer_than_what_holds_on_this_one():
+    rng = np.random.default_rng(4)
+    for _ in range(50):
+        found = seed_by_example(rng.normal(size=(3, 50)) + 0.3 * rng.normal(size=(3, 1)) + 0.2 * rng.normal(size=50))
+        assert found.high - found.difference >= stats.t.ppf(0.975, 2) * found.se_seeds - 1e-12
+
+
 def test_the_interval_covers_new_seeds_and_examples_where_that_of_the_seeds_does_not():
     rng = np.random.default_rng(1)
     both = seeds_only = 0

@@ -15,8 +15,8 @@ from ablations.reporting.prose_runs import examples_sentence, overfitting_senten
 def test_an_interval_over_examples_reads():
     found = ExampleInterval("wide", 5, 2000, 0.0412, 0.01, 0.008, 12.0, 0.019, 0.063)
     assert examples_sentence(found, metric="f1") == (
-        "Over new test examples as well as new seeds, wide changes f1 by +0.041 (95 % interval +0.019 to +0.063; "
-        "two-way random effects, n = 5 seeds, 2000 examples)."
+        "On test sets like this one, over new examples as well as new seeds, wide changes f1 by +0.041 (95 % interval "
+        "+0.019 to +0.063; two-way random effects, n = 5 seeds, 2000 examples)."
     )
 
 
