@@ -37,6 +37,7 @@ from ablations.errors import AblationsError, Diverged, RunFailed, one_of
 from ablations.files import read_json, write_atomic
 from ablations.metricslog import MetricsLog, finite, is_number
 from ablations.schema import flatten, nest
+from ablations.secrets import recorded_variables, without_credentials
 from ablations.store import FORMAT, stays
 
 RECORDED_PACKAGES = (
@@ -234,7 +235,7 @@ def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     except BaseException as cause:
         status, error = "failed", _described(cause)
         with contextlib.suppress(OSError):  # log.txt may lie on a full disk
-            traceback.print_exc()
+            print(error["traceback"], end="", file=sys.stderr)
     if sacred_run is not None and not info:
         info = dict(sacred_run.info)
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
@@ -269,7 +270,9 @@ def _sacred_run(run_dir: Path, job: Mapping[str, Any], log: MetricsLog) -> Any:
     sacred.SETTINGS.CAPTURE_MODE = "sys"  # the process's own output already goes to log.txt
     sacred.SETTINGS.HOST_INFO.INCLUDE_GPU_INFO = False  # it waits for nvidia-smi
     _, experiment = load_experiment(job["experiment"])
-    experiment.observers = [FileStorageObserver(run_dir.parent.parent / "sacred", copy_sources=False)]
+    observer = FileStorageObserver(run_dir.parent.parent / "sacred", copy_sources=False)
+    _keep_credentials_out(observer)
+    experiment.observers = [observer]
     updates = {**nest(job["config"]), "seed": job["seed"]}
     sacred_run = experiment._create_run(config_updates=updates, options={"--loglevel": "WARNING"})
     sacred_run._id = _sacred_id(job)
@@ -281,6 +284,16 @@ def _sacred_run(run_dir: Path, job: Mapping[str, Any], log: MetricsLog) -> Any:
 
     sacred_run.log_scalar = log_scalar
     return sacred_run
+
+
+def _keep_credentials_out(observer: Any) -> None:
+    """Takes credentials out of what Sacred writes of its own accord: the URLs of git remotes, tracebacks."""
+    save = observer.save_json
+
+    def save_json(content: Any, filename: str) -> None:
+        save(content if filename == "metrics.json" else without_credentials(content), filename)
+
+    observer.save_json = save_json
 
 
 def _sacred_id(job: Mapping[str, Any]) -> str:
@@ -299,8 +312,8 @@ def _described(cause: BaseException) -> dict[str, Any]:
     number = cause.errno if isinstance(cause, OSError) else None
     return {
         "type": type(cause).__name__,
-        "message": named(cause),
-        "traceback": "".join(traceback.format_exception(cause)),
+        "message": without_credentials(named(cause)),
+        "traceback": without_credentials("".join(traceback.format_exception(cause))),
         "passing": number in PASSING,  # whether the reason lies outside of the run and may pass
     }
 
@@ -321,7 +334,7 @@ def _now() -> str:
 
 
 def environment(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a run ran: no more of the machine than reproduction needs, and nothing of its environment variables."""
+    """Where a run ran: no more of the machine and its environment variables than reproduction needs."""
     versions = {}
     for name in RECORDED_PACKAGES:
         try:
@@ -336,6 +349,7 @@ def environment(settings: Mapping[str, Any]) -> dict[str, Any]:
         "host": socket.gethostname(),
         "threads": settings.get("threads"),
         "packages": versions,
+        "variables": recorded_variables(),
     }
 
 
