@@ -6,9 +6,11 @@ data that are not there; 130 stopped by hand.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,17 +84,8 @@ def run(
     from ablations import commands
 
     loaded, store = _load(study, results, profile)
-
-    def stop(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, stop)  # as Ctrl-C: runs must not train on without whoever started them
-    try:
+    with _stoppable("Stopped. What has ended is kept; `ablations run` goes on from there."):
         completed = commands.run_study(loaded, store, _out(), only, workers, executor, retry)
-    except KeyboardInterrupt:
-        print("\nStopped. What has ended is kept; `ablations run` goes on from there.", file=sys.stderr)
-        raise typer.Exit(130) from None
     if completed and not only:
         options = [("--study", study, STUDY), ("--results", results, RESULTS), ("--profile", profile, None)]
         given = [text for name, value, default in options if value != default for text in (name, str(value))]
@@ -128,26 +121,74 @@ def report(
 
 
 @app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Runs or variants; without, a sample.")] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Recompute the report instead: of RESULTS/report, or the folder named.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every completed run.")] = False,
+    sample: Annotated[int, typer.Option(min=1, help="Size of the sample.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the sample: the same one draws the same runs.")] = 0,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Largest difference that counts as none, relative to numbers above 1.")
+    ] = 1e-6,
+    ignore: Annotated[list[str] | None, typer.Option(help="Leave this metric out (repeatable).")] = None,
+    into: Annotated[Path | None, typer.Option(help="Keep the repetitions in this new folder.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
+    study: StudyOption = STUDY,
+    results: ResultsOption = RESULTS,
+    profile: ProfileOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts: every number.")] = False,
+) -> None:
+    """Run records again, or recompute a report from them, and compare every number; exit code 1 if one differs."""
+    from ablations.store import Store
+    from ablations.verify import Wanted, verify_report, verify_runs
+
+    if report:
+        folder = Path(names[0]) if names else results / "report"
+        raise typer.Exit(0 if verify_report(study, results, profile, folder, _out(), as_json) else 1)
+    if study.exists():
+        loaded, store = _load(study, results, profile)
+    else:
+        loaded, store = None, Store(results)
+    wanted = Wanted(names or (), everything, sample, seed, tolerance, ignore or (), workers, into)
+    with _stoppable("Stopped; nothing was compared, and the results are as they were."):
+        same = verify_runs(store, loaded, wanted, _out(), as_json)
+    raise typer.Exit(0 if same else 1)
+
+
+@app.command()
 def compare(
     table: Annotated[Path, typer.Argument(help="A CSV file: a row per run and metric.")],
     baseline: Annotated[str, typer.Option(help="The arm that the others are compared with.")],
-    metric: Annotated[str, typer.Option(help="The metric to compare.")],
+    metric: Annotated[str, typer.Option(help="The metric to compare, or its column.")],
     direction: Annotated[str, typer.Option(help="max if more is better, else min.")] = "max",
     smallest_effect: Annotated[float | None, typer.Option(help="Smallest difference that would matter.")] = None,
     failure_value: Annotated[float | None, typer.Option(help="What a diverged run counts as.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Rate of false claims accepted.")] = None,
-    variant: Annotated[str, typer.Option(help="Name of the column of arms.")] = "variant",
-    seed: Annotated[str, typer.Option(help="Name of the column of seeds.")] = "seed",
-    value: Annotated[str, typer.Option(help="Name of the column of values.")] = "value",
+    correction: Annotated[str | None, typer.Option(help="For several arms: holm, or none.")] = None,
+    looks: Annotated[int | None, typer.Option(help="How often these data are looked at, declared before.")] = None,
+    select: Annotated[str | None, typer.Option(help="Metric whose best step counts, else the last step.")] = None,
+    select_direction: Annotated[str, typer.Option(help="max if more of it is better, else min.")] = "max",
+    variant: Annotated[str, typer.Option(help="Column of arms.")] = "variant",
+    seed: Annotated[str, typer.Option(help="Column of seeds.")] = "seed",
+    value: Annotated[str, typer.Option(help="Column of values.")] = "value",
+    metric_column: Annotated[str, typer.Option(help="Column of metrics' names.")] = "metric",
+    status: Annotated[str, typer.Option(help="Column of statuses.")] = "status",
+    example: Annotated[str, typer.Option(help="Column of test examples.")] = "example",
+    step: Annotated[str, typer.Option(help="Column of steps.")] = "step",
     as_json: Annotated[bool, typer.Option("--json", help="For scripts: every number.")] = False,
 ) -> None:
     """Compare the arms of a table that was made elsewhere; no study, no runs of ours."""
-    from ablations.analysis.table import Columns
+    from ablations.analysis.table import Checkpoint, Columns
     from ablations.tables import compare_file
 
+    columns = Columns(variant, seed, value, metric_column, status, example, step)
+    selected = Checkpoint(select, select_direction) if select else None  # type: ignore[arg-type]  # checked there
     compare_file(
-        table, _out(), as_json, columns=Columns(variant=variant, seed=seed, value=value), baseline=baseline,
+        table, _out(), as_json, columns=columns, checkpoint=selected, baseline=baseline,
         metric=metric, direction=direction, smallest_effect=smallest_effect, failure_value=failure_value, alpha=alpha,
+        correction=correction, looks=looks,
     )  # fmt: skip
 
 
@@ -158,6 +199,23 @@ def _load(study: Path, results: Path, profile: str | None) -> tuple[Study, Store
 
     store = Store(results)
     return standing(load_study(study, profile), store), store
+
+
+@contextlib.contextmanager
+def _stoppable(what_then: str) -> Iterator[None]:
+    """Takes SIGTERM and SIGHUP as Ctrl-C: runs must not train on without whoever started them."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN:  # nohup is meant
+            signal.signal(each, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\n{what_then}", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _out() -> Console:

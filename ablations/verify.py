@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ablations.study import Study
 
 SAMPLE = 3
+SHOWN, LONGEST = 20, 80
 SYMBOLS: dict[Outcome, tuple[str, str]] = {
     "identical": ("✓", "green"),
     "within tolerance": ("≈", "green"),
@@ -117,6 +118,50 @@ class Silent:
 
     def tick(self, snapshot: Snapshot) -> None:
         """Says nothing."""
+
+
+def verify_report(study: Path, results: Path, profile: str | None, report: Path, out: Console, as_json: bool) -> bool:
+    """Computes a rendered report again from its records and says which numbers differ.
+
+    Args:
+        study: The study's file.
+        results: The results folder; it is only read.
+        profile: Name of a profile, or None for the one that fits the machine.
+        report: The report's folder, or its page.
+        out: The terminal.
+        as_json: Print everything as JSON instead.
+
+    Returns:
+        Whether every number of the report follows from the records.
+
+    Raises:
+        StudyError: The study's file is wrong.
+        AblationsError: There is no page.
+    """
+    from ablations.recomputed import check_report
+
+    checked = check_report(study, results, profile, report)
+    if as_json:
+        print(json.dumps(asdict(checked), indent=1, ensure_ascii=False))
+        return not checked.differences
+    for each in checked.differences[:SHOWN]:
+        line = Text("✗ ", style="red")
+        line.append(f"{each.file}, {each.place}", style="default")
+        line.append(
+            f"\n    report {each.reported or 'nothing'}, records {each.recomputed or 'nothing'}", style="default"
+        )
+        out.print(line, soft_wrap=True)
+    if len(checked.differences) > SHOWN:
+        out.print(f"… and {len(checked.differences) - SHOWN} more (--json lists all).")
+    for note in checked.notes:
+        out.print(Text(f"Note: {note}."), soft_wrap=True)
+    verdict = f"{len(checked.differences)} differ" if checked.differences else "all follow from the records"
+    out.print(f"{checked.numbers} numbers and verdicts compared: {verdict}.")
+    return not checked.differences
+
+
+def _cut(text: str) -> str:
+    return (text if len(text) <= LONGEST else f"{text[:LONGEST]}…") or "nothing"
 
 
 def _chosen(records: Sequence[Mapping[str, Any]], wanted: Wanted) -> Sequence[Mapping[str, Any]]:

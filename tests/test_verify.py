@@ -39,7 +39,7 @@ def test_records_are_repeated_to_the_bit_and_an_edited_one_is_found(coin_study):
     assert re.search(r"heads +[\d.]+ +[\d.]+ +-0.125 +different", done.stdout)
     assert "Largest difference: 0.125 (heads of loaded, seed 1)." in done.stdout
     repeated = json.loads((folder / "kept" / "runs" / path.parent.name / "record.json").read_text())
-    assert repeated["scores"]["heads"] == record["scores"]["heads"] - 0.125
+    assert repeated["scores"]["heads"] == pytest.approx(record["scores"]["heads"] - 0.125)
     refused = ablations("verify", path.parent.name, "--into", "kept", folder=folder)
     assert refused.returncode == 3
     assert "kept: expected a new or empty folder" in refused.stderr
