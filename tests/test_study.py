@@ -436,7 +436,7 @@ def test_the_repositorys_study_is_the_reference_study_whole_on_a_gpu_and_on_a_cp
     assert gpu.skipped == ()
     assert small.skipped == ("encoder-size", "warm-start", "no-overrides")  # nothing of this size or kind is there
     assert [each.name for each in small.ablations] == [a.name for a in gpu.ablations if a.name not in small.skipped]
-    assert len(small.seeds) == 3
+    assert len(small.seeds) == 5
     path = gpu.ablations[-1].steps
     assert [step.variant for step in path][:2] == ["baseline", "input"]
     assert path[-1].variant == "final"
