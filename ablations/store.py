@@ -4,7 +4,7 @@ Layout under the root (``results/`` by default)::
 
     runs/<run id>/job.json        what to run, written before it is submitted
     runs/<run id>/claim.json      who runs it now (ablations/claims.py)
-    runs/<run id>/metrics.jsonl   every value as it is measured, append-only
+    runs/<run id>/metrics.jsonl   every value as it is measured, append-only (``.gz`` in packed results)
     runs/<run id>/progress.json   how far it is, for the eye only
     runs/<run id>/log.txt         what the process printed
     runs/<run id>/record.json     its outcome: the one file whose presence means that the run has ended
@@ -17,6 +17,7 @@ its runs, a changed one does not inherit them.
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -242,13 +243,20 @@ def stays(record: Mapping[str, Any] | None, *, retry: bool) -> bool:
 def read_metrics(path: Path) -> list[tuple[str, int, float, float]]:
     """(metric, step, value, seconds) of each line; a last line cut short by a crash is left out.
 
+    Args:
+        path: The file, or where it would be: packed results keep it compressed beside that.
+
     Raises:
         AblationsError: Another line is damaged.
     """
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        content = path.read_bytes()
     except FileNotFoundError:
-        return []
+        packed = path.with_name(f"{path.name}.gz")
+        if not packed.is_file():
+            return []
+        content = gzip.decompress(packed.read_bytes())
+    lines = content.splitlines(keepends=True)
     points = []
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):
