@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ablations.reporting import budgets, checks, combinations, costs, factors, models, pictures, sections, training
+from ablations.reporting import (
+    budgets,
+    checks,
+    combinations,
+    costs,
+    factors,
+    models,
+    pictures,
+    searches,
+    sections,
+    training,
+)
 from ablations.reporting.context import Context
 
 STUB = "*This part is written when the report is rendered.*\n"
@@ -25,6 +36,7 @@ FRAGMENTS: dict[str, Callable[[Context, Path], str]] = {
     "models": models.models,
     "levels": factors.levels,
     "combinations": combinations.combinations,
+    "searches": searches.searches,
     "curves": budgets.learning,
     "cost": costs.cost,
     "warnings": checks.warnings,
