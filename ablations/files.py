@@ -56,3 +56,28 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise AblationsError(f"{path}: expected a JSON object, found a {type(content).__name__}")
     return content
+
+
+def read_versioned(path: Path, kind: str, newest: int) -> dict[str, Any] | None:
+    """A JSON object that says in ``format`` which version of its layout it has, or None where the file is absent.
+
+    Args:
+        path: The file.
+        kind: What it is, in a message.
+        newest: The newest layout that this version of the package knows.
+
+    Raises:
+        AblationsError: It is damaged, says no version, or one that is newer: nothing is guessed from it.
+    """
+    content = read_json(path)
+    if content is None:
+        return None
+    found = content.get("format")
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise AblationsError(f"{path}: expected a {kind} with its format, from 1 to {newest}, found {found!r}")
+    if found > newest:
+        raise AblationsError(
+            f"{path}: a {kind} of format {found}, this version reads up to {newest}: it was written by a newer version "
+            "of ablations; use that one, or another results folder"
+        )
+    return content

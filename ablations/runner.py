@@ -38,7 +38,7 @@ from ablations.files import read_json, write_atomic
 from ablations.metricslog import MetricsLog, finite, is_number
 from ablations.schema import flatten, nest
 from ablations.secrets import recorded_variables, without_credentials
-from ablations.store import FORMAT, stays
+from ablations.store import FORMAT, job_of, outcome_of, stays
 
 RECORDED_PACKAGES = (
     "ablations", "datasets", "numpy", "sacred", "tokenizers", "torch", "transformers", "tree-sitter",
@@ -106,7 +106,7 @@ def run(run_dir: Path) -> str:
         Unrecorded: The outcome could not be written.
         Stopped: A signal came while the outcome was being written, which it is.
     """
-    job = read_json(run_dir / "job.json")
+    job = job_of(run_dir)
     if job is None:
         raise FileNotFoundError(f"{run_dir / 'job.json'}: expected the description of a run, found nothing")
     os.environ["ABLATIONS_RUN_DIR"] = str(run_dir.resolve())
@@ -156,7 +156,7 @@ def record_death(run_dir: Path, status: str, kind: str, message: str, seconds: f
         message: What is known.
         seconds: That it had lived.
     """
-    job = read_json(run_dir / "job.json")
+    job = job_of(run_dir)
     if job is None or read_json(run_dir / "claim.json") is None:
         return
     with contextlib.suppress(ClaimHeld, Unrecorded, OSError), claimed(run_dir) as claim:
@@ -179,7 +179,7 @@ def _limit_threads(count: int | None) -> None:
 
 def _settled(run_dir: Path, job: Mapping[str, Any]) -> str | None:
     """The status of an outcome that stays; one that is to be replaced is put aside, never deleted."""
-    record = read_json(run_dir / "record.json")
+    record = outcome_of(run_dir)
     if record is None:
         return None
     if stays(record, retry=bool(job["settings"].get("retry"))):
@@ -412,11 +412,10 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m ablations.runner RUN_DIR", file=sys.stderr)
         return 2
     run_dir = Path(arguments[0])
-    job = read_json(run_dir / "job.json") or {}
-    threads = job.get("settings", {}).get("threads")
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
     try:
+        threads = (job_of(run_dir) or {}).get("settings", {}).get("threads")
+        if threads:
+            os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
         status = run(run_dir)
     except (ClaimHeld, FileNotFoundError) as error:
         print(error, file=sys.stderr)
@@ -424,6 +423,9 @@ def main(arguments: list[str]) -> int:
     except (Unrecorded, ClaimLost, OSError) as error:
         print(f"{run_dir.name}: {named(error)}", file=sys.stderr)
         return UNRECORDED
+    except AblationsError as error:
+        print(error, file=sys.stderr)
+        return 2
     except stopping.Stopped:
         return EXIT_CODES["interrupted"]
     print(f"{run_dir.name}: {status}")

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations import claims
 from ablations.errors import AblationsError
-from ablations.files import read_json, write_atomic
+from ablations.files import read_json, read_versioned, write_atomic
 from ablations.plan import RunKey, Variant, expand, run_keys
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Store:
         distinct: dict[str, RunKey] = {}
         for key in keys:
             distinct.setdefault(key.run_id, key)
-        records = {run_id: read_json(self.run_dir(run_id) / "record.json") for run_id in distinct}
+        records = {run_id: outcome_of(self.run_dir(run_id)) for run_id in distinct}
         return [key for run_id, key in distinct.items() if not stays(records[run_id], retry=retry)]
 
     def pending(self, keys: Iterable[RunKey], *, retry: bool = False) -> list[RunKey]:
@@ -101,7 +101,7 @@ class Store:
         """
         folder = self.run_dir(key.run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        earlier = read_json(folder / "job.json") or {"attempt": 0}
+        earlier = job_of(folder) or {"attempt": 0}
         job = {
             "format": FORMAT,
             "run_id": key.run_id,
@@ -124,7 +124,7 @@ class Store:
         """
         folder = self.run_dir(run_id)
         claim = read_json(folder / claims.NAME)  # before the record: whoever ends writes that first
-        record = read_json(folder / "record.json")
+        record = outcome_of(folder)
         if record is not None:
             return str(record["status"])
         if claim is None:
@@ -145,12 +145,9 @@ class Store:
             FileNotFoundError: The run has not ended.
             AblationsError: The record is damaged, or was written by a newer version of this package.
         """
-        path = self.run_dir(run_id) / "record.json"
-        record = read_json(path)
+        record = outcome_of(self.run_dir(run_id))
         if record is None:
-            raise FileNotFoundError(path)
-        if record["format"] > FORMAT:
-            raise AblationsError(f"{path}: a record of format {record['format']}, this version reads up to {FORMAT}")
+            raise FileNotFoundError(self.run_dir(run_id) / "record.json")
         return record
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -221,6 +218,16 @@ class Store:
             return self.read_record(run_id)
         except FileNotFoundError:
             return None
+
+
+def outcome_of(run_dir: Path) -> dict[str, Any] | None:
+    """The record in a run's folder, or None; raises AblationsError where it is damaged or of a newer version."""
+    return read_versioned(run_dir / "record.json", "record", FORMAT)
+
+
+def job_of(run_dir: Path) -> dict[str, Any] | None:
+    """The description of a run in its folder, or None; raises AblationsError as :func:`outcome_of`."""
+    return read_versioned(run_dir / "job.json", "job", FORMAT)
 
 
 def stays(record: Mapping[str, Any] | None, *, retry: bool) -> bool:

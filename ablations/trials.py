@@ -12,8 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from ablations.errors import AblationsError
-from ablations.files import read_json, write_atomic
+from ablations.files import read_versioned, write_atomic
 from ablations.plan import config_hash
 from ablations.store import Store
 from ablations.study import Ablation, Level, Study
@@ -78,13 +77,11 @@ def read_trials(path: Path) -> tuple[Trial, ...]:
     """The trials in a ledger, in order; none where there is no such file.
 
     Raises:
-        AblationsError: It was written by a newer version of this package.
+        AblationsError: It is damaged, or was written by a newer version of this package.
     """
-    ledger = read_json(path)
+    ledger = read_versioned(path, "ledger", FORMAT)
     if ledger is None:
         return ()
-    if ledger["format"] > FORMAT:
-        raise AblationsError(f"{path}: a ledger of format {ledger['format']}, this version reads up to {FORMAT}")
     return tuple(
         Trial(**{**each, "curve": tuple((step, value) for step, value in each["curve"])}) for each in ledger["trials"]
     )
