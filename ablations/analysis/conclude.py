@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from ablations.analysis.results import Comparison, Conclusion, Expectation, Outcome
+from ablations.analysis.selection import best_of
 
 if TYPE_CHECKING:
     from ablations.study import Study
@@ -28,6 +29,7 @@ def conclude(
     by_arm: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
         by_arm.setdefault(comparison.arm, []).append(comparison)
+    best = best_of(cited[0] for cited in by_arm.values())
     conclusions = []
     for arm, cited in by_arm.items():
         expected = (expectations or {}).get(arm)
@@ -40,6 +42,7 @@ def conclude(
                 comparisons=tuple(cited),
                 expected=expected,
                 expectation=outcome,
+                best_of=best[1] if best and best[0] == arm else 0,
             )
         )
     return conclusions

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from ablations.analysis.compare import study_table
+from ablations.analysis.paired import NEGLIGIBLE
 from ablations.analysis.results import Comparison
 from ablations.errors import AblationsError, one_of
+
+if TYPE_CHECKING:
+    from ablations.plan import Variant
+    from ablations.study import Ablation, Study
 
 MIN_TRIALS = 30
 
@@ -23,6 +30,7 @@ class Share:
         factors: The factor, or the factors that interact.
         df: Degrees of freedom.
         f: F statistic.
+        df_error: Degrees of freedom of the error.
         p: Its p.
         partial_eta2: SS / (SS + SS_error); biased upwards.
         omega2: (SS - df MSE) / (SS_total + MSE); may be negative.
@@ -30,6 +38,7 @@ class Share:
 
     factors: tuple[str, ...]
     df: int
+    df_error: int
     f: float
     p: float
     partial_eta2: float
@@ -82,9 +91,12 @@ def factorial(frame: pd.DataFrame, factors: Sequence[str], *, value: str = "valu
     place = {name: f"C(f{index})" for index, name in enumerate(factors)}
     names = {":".join(place[factor] for factor in term): term for term in terms}
     fit = smf.ols("y ~ " + " + ".join([*names, "C(block)"]), plain).fit()
+    df_error = int(fit.df_resid)
+    if df_error < 1 or fit.ssr <= (NEGLIGIBLE * float(plain["y"].abs().max())) ** 2:
+        raise AblationsError("the runs leave nothing to estimate the error by: shares of variance need several seeds")
     table = anova_lm(fit, typ=2)
     error = float(table.loc["Residual", "sum_sq"])
-    mean_square = error / float(table.loc["Residual", "df"])
+    mean_square = error / df_error
     total = float(((plain["y"] - plain["y"].mean()) ** 2).sum())
     shares = []
     for name, term in names.items():
@@ -93,6 +105,7 @@ def factorial(frame: pd.DataFrame, factors: Sequence[str], *, value: str = "valu
             Share(
                 factors=term,
                 df=df,
+                df_error=df_error,
                 f=float(table.loc[name, "F"]),
                 p=float(table.loc[name, "PR(>F)"]),
                 partial_eta2=square / (square + error),
@@ -100,6 +113,34 @@ def factorial(frame: pd.DataFrame, factors: Sequence[str], *, value: str = "valu
             )
         )
     return shares
+
+
+def grid_runs(scores: pd.DataFrame, study: Study, grid: Ablation, variants: Sequence[Variant]) -> pd.DataFrame:
+    """The completed runs of a grid on the primary metric: a column for each factor, ``seed`` and ``value``.
+
+    A cell of the grid that another variant has, such as the baseline, is taken from that one.
+
+    Args:
+        scores: What ``Store.read_scores`` returns.
+        study: The study as loaded.
+        grid: An ablation of it that sweeps two parameters or more.
+        variants: All variants of the study.
+    """
+    table = study_table(scores, study, study.metric)
+    start = next(variant.config for variant in variants if variant.name == grid.levels[0].name)
+    rows = []
+    for cell in product(*grid.axes.values()):
+        wanted = {**start, **dict(zip(grid.axes, cell, strict=True))}
+        name = next((variant.name for variant in variants if dict(variant.config) == wanted), None)
+        if name is None:
+            continue
+        values = table.values[table.arms.index(name)]
+        rows += [
+            (*map(str, cell), seed, value)
+            for seed, value in zip(table.seeds, values, strict=True)
+            if np.isfinite(value)
+        ]
+    return pd.DataFrame(rows, columns=[*grid.axes, "seed", "value"])
 
 
 def searched(

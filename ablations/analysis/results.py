@@ -215,6 +215,8 @@ class Conclusion:
         comparisons: The comparisons cited; the first is the one on the primary metric.
         expected: What the study declared before the runs, if anything.
         expectation: What became of it; None if nothing was declared, which makes the arm exploratory.
+        best_of: Of the arm with the largest improvement, the number of arms it can be picked from, which makes its
+            figure optimistic; 0 for all others.
     """
 
     arm: str
@@ -223,6 +225,7 @@ class Conclusion:
     comparisons: tuple[Comparison, ...]
     expected: Expectation | None = None
     expectation: Outcome | None = None
+    best_of: int = 0
 
     @property
     def primary(self) -> Comparison:

@@ -52,7 +52,7 @@ def sentence(conclusion: Conclusion, *, label: str | None = None, unit: str = ""
     """
     c = conclusion.primary
     words = _Words(c, label or c.arm, metric or c.metric, unit, decimals_of(c))
-    parts = [_CORE[conclusion.verdict](words), *_remarks(words), expectation(conclusion)]
+    parts = [_CORE[conclusion.verdict](words), *_remarks(words), picked(conclusion), expectation(conclusion)]
     return " ".join(part for part in parts if part)
 
 
@@ -70,6 +70,13 @@ def expectation(conclusion: Conclusion) -> str:
         return "Exploratory: no expectation was declared."
     declared = {"better": "better than", "worse": "worse than", "same": "the same as"}[conclusion.expected]
     return f"Expected {declared} the baseline: {conclusion.expectation}."
+
+
+def picked(conclusion: Conclusion) -> str:
+    """The label of the arm that looks best; empty for all others."""
+    if not conclusion.best_of:
+        return ""
+    return f"As a pick after the runs its figure is optimistic (best of {conclusion.best_of} arms)."
 
 
 def number(value: float, decimals: int, *, sign: bool = False) -> str:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 from ablations.analysis.compare import compare
-from ablations.analysis.importance import factorial, ranked, searched
+from ablations.analysis.importance import factorial, grid_runs, ranked, searched
 from ablations.errors import AblationsError
 
 
@@ -44,7 +46,52 @@ def test_the_shares_are_those_of_an_analysis_by_hand():
     assert layers.omega2 > rate.omega2 > both.omega2
 
 
+def test_the_shares_of_yates_s_pea_experiment_are_those_of_r():
+    # R, `npk` (Yates 1935; Venables & Ripley 2002): anova(aov(yield ~ block + N*P*K, npk)), where NPK is confounded
+    # with blocks. Plots in order, N P K and yield.
+    plots = """011 49.5 110 62.8 000 46.8 101 57.0 100 59.8 111 58.5 001 55.5 010 56.0
+        010 62.8 111 55.8 100 69.5 001 55.0 100 62.0 111 48.8 001 45.5 010 44.2 110 52.0 000 51.5 101 49.8 011 48.8
+        101 57.2 110 59.0 011 53.2 000 56.0"""
+    words = plots.split()
+    rows = [(*cell, plot // 4, float(y)) for plot, (cell, y) in enumerate(zip(words[::2], words[1::2], strict=True))]
+    frame = pd.DataFrame(rows, columns=["N", "P", "K", "block", "yield"])
+    found = factorial(frame, ["N", "P", "K"], value="yield", seed="block")
+    f = {"".join(each.factors): round(each.f, 3) for each in found}
+    p = {"".join(each.factors): round(each.p, 5) for each in found}
+    assert f == {"N": 12.259, "P": 0.544, "K": 6.166, "NP": 1.378, "NK": 2.146, "PK": 0.031}
+    assert p == {"N": 0.00437, "P": 0.4749, "K": 0.0288, "NP": 0.26317, "NK": 0.16865, "PK": 0.86275}
+    assert {each.df_error for each in found} == {12}
+    assert found[0].partial_eta2 == pytest.approx(189.28 / (189.28 + 185.29), abs=1e-4)
+
+
+def test_the_runs_of_a_grid_are_found_whoever_they_belong_to(scores):
+    base = {"layers": 2, "rate": 0.1, "width": 8}
+    configs = {
+        "baseline": base,
+        "deep": base | {"layers": 4},
+        "fast": base | {"rate": 0.2},
+        "wide": base | {"width": 9},
+    }
+    configs["deep,fast"] = base | {"layers": 4, "rate": 0.2}
+    variants = [SimpleNamespace(name=name, config=config) for name, config in configs.items()]
+    grid = SimpleNamespace(
+        axes={"layers": (2, 4), "rate": (0.1, 0.2)},
+        levels=(SimpleNamespace(name="deep"), SimpleNamespace(name="fast"), SimpleNamespace(name="deep,fast")),
+    )
+    values = {name: [0.1 * at, 0.1 * at + 0.01] for at, name in enumerate(configs)} | {"fast": [0.3, "failed"]}
+    other = SimpleNamespace(levels=(SimpleNamespace(name="wide"),))
+    study = SimpleNamespace(metric="f1", seeds=(0, 1), rounds=(), ablations=(grid, other))
+    found = grid_runs(scores(**values), study, grid, variants)
+    assert found[["layers", "rate"]].drop_duplicates().to_numpy().tolist() == [
+        ["2", "0.1"], ["2", "0.2"], ["4", "0.1"], ["4", "0.2"]
+    ]  # fmt: skip
+    assert found["value"].tolist() == pytest.approx([0, 0.01, 0.3, 0.1, 0.11, 0.4, 0.41])
+    assert found["seed"].tolist() == [0, 1, 0, 0, 1, 0, 1]
+
+
 def test_designs_that_have_no_shares_are_refused():
+    with pytest.raises(AblationsError, match="leave nothing to estimate the error by"):
+        factorial(design(1), ["decoder.layers", "lr"])
     frame = design()
     one_at_a_time = frame[(frame["decoder.layers"] == 0) | (frame["lr"] == 0)]
     with pytest.raises(AblationsError, match=r"no run with decoder.layers = 1, lr = 1; rank the differences"):

@@ -407,6 +407,14 @@ def test_what_became_of_an_expectation_reads(expected, verdict, remark):
     assert sentence(conclusion).endswith(" " + remark)
 
 
+def test_the_arm_that_looks_best_is_labelled_as_optimistic():
+    worse = replace(FIVE, arm="deep", difference=0.01)
+    best, other = conclude([FIVE, worse])
+    label = " As a pick after the runs its figure is optimistic (best of 2 arms)."
+    assert sentence(best).removesuffix(EXPLORATORY).endswith(f"better on 5 of 5 seeds.{label}")
+    assert label not in sentence(other)
+
+
 def test_names_and_units_for_readers_are_used():
     text = words(
         {**NO_EFFECT, "smallest_effect": 2.0, "more_seeds": 3, "more_seeds_safe": 4},
