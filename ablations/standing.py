@@ -18,8 +18,9 @@ from typing import Any
 
 from ablations import analysis
 from ablations.errors import AblationsError
+from ablations.files import read_json, write_atomic
 from ablations.plan import RunKey, run_keys
-from ablations.store import Store, read_json, write_atomic
+from ablations.store import Store
 from ablations.study import Look, Study
 from ablations.trials import settled, trials_of
 

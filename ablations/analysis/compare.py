@@ -18,7 +18,7 @@ from ablations.analysis.pooled import pooled_p
 from ablations.analysis.power import further_seeds, upper_sd
 from ablations.analysis.results import Comparison, Direction, Seed
 from ablations.analysis.signflip import sign_flip
-from ablations.analysis.table import DIVERGED, LOST, OK, Columns, RunTable, read_table
+from ablations.analysis.table import DIVERGED, LOST, OK, Checkpoint, Columns, RunTable, read_table
 from ablations.analysis.verdict import LEAST_SEEDS, STANDARD_SEEDS, decide, raise_flags
 from ablations.errors import AblationsError, one_of
 from ablations.plan import seeds_of
@@ -89,13 +89,15 @@ def compare(
     planned: Mapping[str, Iterable[Seed]] | None = None,
     family: Mapping[str, str] | None = None,
     columns: Columns | None = None,
+    checkpoint: Checkpoint | None = None,
     **rules: Any,
 ) -> list[Comparison]:
     """Compares every arm of a long table with the baseline, paired by seed.
 
     Args:
         frame: One row per run and metric: columns variant, seed, value, and optionally metric, status (completed,
-            diverged, anything else is lost) and example (examples of a run are averaged).
+            diverged, anything else is lost), step (the last one of a run counts) and example (those of a run are
+            averaged).
         baseline: Name of the baseline.
         metric: Metric to compare. Without a metric column it may be the name of the column of values.
         planned: Seeds planned for each arm, by default every arm at every seed that the table names. Runs that were
@@ -103,6 +105,7 @@ def compare(
             correction.
         family: Family of each arm, by default "main".
         columns: The names of the table's columns, if they are others.
+        checkpoint: Counts, instead of the last step of a run, the one at which another metric is best.
         **rules: The fields of ``Rules``: direction, alpha, smallest_effect, provisional, failure_value, correction,
             equivalence_correction, min_seeds, standard_seeds, power, looks, look.
 
@@ -122,7 +125,7 @@ def compare(
     unknown = sorted(set(rules) - {field.name for field in fields(Rules)})
     if unknown:
         raise AblationsError(one_of("option of compare", unknown[0], [field.name for field in fields(Rules)]))
-    table = read_table(frame, baseline=baseline, metric=metric, planned=planned, columns=columns)
+    table = read_table(frame, baseline=baseline, metric=metric, planned=planned, columns=columns, checkpoint=checkpoint)
     return compare_table(table, metric, Rules(**rules), family)
 
 
@@ -142,25 +145,23 @@ def compare_study(scores: pd.DataFrame, study: Study, *, metric: str | None = No
         from ablations.analysis.rounds import follow  # which compares by what this module says
 
         return list(follow(scores, study, **rules).comparisons)
-    return compare_planned(scores, study, planned_runs(study), metric=metric, **rules)
+    chosen = metric or study.metric
+    return compare_table(
+        study_table(scores, study, chosen), chosen, rules_of(study, metric=metric, **rules), families_of(study)
+    )
 
 
-def compare_planned(
-    scores: pd.DataFrame,
-    study: Study,
-    planned: Mapping[str, tuple[Seed, ...]],
-    *,
-    metric: str | None = None,
-    **rules: Any,
-) -> list[Comparison]:
-    """Compares the arms of a study over the seeds planned for each, by the study's rules; see ``compare_study``."""
-    family = {level.name: ablation.family for ablation in study.ablations for level in ablation.levels}
+def families_of(study: Study) -> dict[str, str]:
+    """The family of every arm of a study."""
+    return {level.name: ablation.family for ablation in study.ablations for level in ablation.levels}
+
+
+def rules_of(study: Study, *, metric: str | None = None, **rules: Any) -> Rules:
+    """The rules of a study, for a metric other than the primary one without what is of interest on that one."""
     names = ["alpha", "correction", "equivalence_correction", "min_seeds", "standard_seeds", "power", "looks"]
     if metric is None or metric == study.metric:
         names += ["direction", "smallest_effect", "failure_value"]
-    declared = {name: getattr(study, name) for name in names}
-    chosen = metric or study.metric
-    return compare(scores, baseline=BASELINE, metric=chosen, planned=planned, family=family, **(declared | rules))
+    return Rules(**({name: getattr(study, name) for name in names} | rules))
 
 
 def planned_runs(study: Study) -> dict[str, tuple[int, ...]]:
@@ -247,10 +248,9 @@ def _with_further_seeds(comparisons: list[Comparison], rules: Rules) -> list[Com
     n = np.array([comparisons[row].n for row in open_rows])
     sizes = np.array([comparisons[row].family_size for row in open_rows])
     plan: dict[str, Any] = {"alpha": rules.level, "family_size": sizes, "power": rules.power}
-    likely = further_seeds(rules.smallest_effect / sd, n, **plan)
-    safe = further_seeds(rules.smallest_effect / upper_sd(sd, n), n, **plan)
+    both = further_seeds(rules.smallest_effect / np.stack([sd, upper_sd(sd, n)]), n, **plan)
     found = list(comparisons)
-    for row, more, more_safe in zip(open_rows, likely, safe, strict=True):
+    for row, more, more_safe in zip(open_rows, *both, strict=True):
         found[row] = replace(found[row], more_seeds=_count(more), more_seeds_safe=_count(more_safe))
     return found
 

@@ -5,6 +5,8 @@ The effect that was observed is never put in for the true one: that would restat
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
@@ -53,12 +55,19 @@ def equivalence_power(bound: ArrayLike, n: ArrayLike, alpha: float = 0.05) -> Fl
     shift = bound * np.sqrt(n)
     low = np.sqrt(stats.chi2.ppf(1e-12, df) / df)
     high = np.maximum(low, np.minimum(shift / quantile, np.sqrt(stats.chi2.isf(1e-12, df) / df)))
-    nodes, weights = np.polynomial.legendre.leggauss(48)
+    nodes, weights = _legendre()
     half = ((high - low) / 2)[..., None]
     v = (high + low)[..., None] / 2 + half * nodes
     density = stats.chi2.pdf(df[..., None] * v**2, df[..., None]) * 2 * df[..., None] * v
     positive = 2 * stats.norm.cdf(shift[..., None] - quantile[..., None] * v) - 1
     return np.asarray((weights * half * density * np.maximum(positive, 0)).sum(axis=-1), dtype=float)
+
+
+@cache
+def _legendre() -> tuple[Floats, Floats]:
+    """Nodes and weights of the quadrature: finding them takes longer than using them."""
+    nodes, weights = np.polynomial.legendre.leggauss(48)
+    return nodes, weights
 
 
 def detectable(n: int, alpha: float = 0.05, power: float = 0.8) -> float:

@@ -21,16 +21,17 @@ Source: Holm 1979 within a look; Bonferroni over the looks (method of this proje
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ablations.analysis.compare import compare_planned, planned_runs
+from ablations.analysis.compare import BASELINE, Rules, compare_table, families_of, rules_of
 from ablations.analysis.results import Comparison, Seed
-from ablations.analysis.table import COMPLETED_WORDS, DIVERGED_WORDS
+from ablations.analysis.table import COMPLETED_WORDS, DIVERGED_WORDS, LOST, RunTable, read_table
 from ablations.study import Look
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Course:
 
 
 def follow(scores: pd.DataFrame, study: Study, **rules: Any) -> Course:
-    """Takes every look that the runs made so far allow, from the first; nothing else decides which they are.
+    """Takes every look of a study that the runs made so far allow, from the first on.
 
     A look is taken when each of its runs has ended: completed, diverged, or failed. A failed run is lost, as it is
     anywhere else. If it is repeated later and completes, the looks from there on are taken anew.
@@ -67,24 +68,59 @@ def follow(scores: pd.DataFrame, study: Study, **rules: Any) -> Course:
         study: A study with adaptive seeds; the looks it has taken are ignored.
         **rules: Overrides of the study's rules.
     """
-    ended = _ended(scores)
+    families = families_of(study)
+    planned = dict.fromkeys((BASELINE, *families), study.seeds)
+    table = read_table(scores, baseline=BASELINE, metric=study.metric, planned=planned)
+    rows = scores[scores["status"].astype(str).str.lower().isin(ENDED_WORDS)]
+    ended = np.zeros(table.planned.shape, dtype=bool)
+    ended[
+        pd.Index(table.arms).get_indexer(rows["variant"].astype(str)), pd.Index(table.seeds).get_indexer(rows["seed"])
+    ] = True
+    return take_looks(table, ended, study.rounds, study.metric, rules_of(study, **rules), families)
+
+
+def take_looks(
+    table: RunTable,
+    ended: NDArray[np.bool_],
+    rounds: Sequence[int],
+    metric: str,
+    rules: Rules,
+    family: Mapping[str, str] | None = None,
+) -> Course:
+    """Takes every look that a table allows, from the first on.
+
+    Args:
+        table: All runs that may be made: every arm at every seed of the last round.
+        ended: Which of them have ended ``(arms, seeds)``.
+        rounds: Seeds that an open arm has taken after each round, ascending.
+        metric: Name of the metric.
+        rules: The choices that the study makes; ``looks`` is the number of rounds.
+        family: Family of each arm, by default "main".
+    """
     looks: list[Look] = []
     found: dict[str, Comparison] = {}
-    waiting: tuple[tuple[str, Seed], ...] = ()
-    while len(looks) < len(study.rounds) and (not looks or looks[-1].open):
-        planned = planned_runs(replace(study, taken=tuple(looks)))
-        waiting = tuple((arm, seed) for arm, seeds in planned.items() for seed in seeds if (arm, seed) not in ended)
-        if waiting and found:
+    waiting = np.zeros(table.planned.shape, dtype=bool)
+    taken = np.full(len(table.arms), rounds[0])
+    still_open = table.arms[1:]
+    while True:
+        planned = np.arange(len(table.seeds)) < taken[:, None]
+        waiting = planned & ~ended
+        if waiting.any() and looks:
             break
-        number = {"look": len(looks) + 1} if not waiting else {}
-        compared = compare_planned(_restricted(scores, planned), study, planned, **(number | rules))
-        still_open = looks[-1].open if looks else tuple(each.arm for each in compared)
+        look = None if waiting.any() else len(looks) + 1
+        compared = compare_table(_restricted(table, planned), metric, replace(rules, look=look), family)
         found |= {each.arm: each for each in compared if each.arm in still_open}
-        if waiting:
+        if waiting.any():
             break
         settled = tuple(arm for arm in still_open if is_settled(found[arm]))
-        looks.append(Look(settled, tuple(arm for arm in still_open if arm not in settled)))
-    return Course(tuple(looks), tuple(found.values()), waiting)
+        still_open = tuple(arm for arm in still_open if arm not in settled)
+        looks.append(Look(settled, still_open))
+        if not still_open or len(looks) == len(rounds):
+            break
+        goes_on = [at for at, arm in enumerate(table.arms) if at == 0 or arm in still_open]
+        taken[goes_on] = rounds[len(looks)]
+    runs = tuple((table.arms[arm], table.seeds[seed]) for arm, seed in np.argwhere(waiting))
+    return Course(tuple(looks), tuple(found[arm] for arm in table.arms[1:]), runs)
 
 
 def is_settled(comparison: Comparison) -> bool:
@@ -103,14 +139,7 @@ def is_settled(comparison: Comparison) -> bool:
     return c.verdict != "inconclusive"
 
 
-def _ended(scores: pd.DataFrame) -> frozenset[tuple[str, Seed]]:
-    """The runs (variant, seed) that have ended, whether or not with a result."""
-    rows = scores[scores["status"].astype(str).str.lower().isin(ENDED_WORDS)]
-    return frozenset(zip(rows["variant"].astype(str), rows["seed"].tolist(), strict=True))
-
-
-def _restricted(scores: pd.DataFrame, planned: Mapping[str, tuple[Seed, ...]]) -> pd.DataFrame:
-    """The rows of planned runs."""
-    runs = {(arm, seed) for arm, seeds in planned.items() for seed in seeds}
-    of_run = zip(scores["variant"].astype(str), scores["seed"].tolist(), strict=True)
-    return scores[np.fromiter((run in runs for run in of_run), dtype=bool, count=len(scores))]
+def _restricted(table: RunTable, planned: NDArray[np.bool_]) -> RunTable:
+    """The table as if no other runs had been planned."""
+    values, outcomes = np.where(planned, table.values, np.nan), np.where(planned, table.outcomes, LOST)
+    return replace(table, values=values, outcomes=outcomes.astype(np.int8), planned=planned)
