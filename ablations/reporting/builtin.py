@@ -224,16 +224,19 @@ def _number_headings(blocks: list[Node]) -> tuple[list[Node], str]:
 
 
 def _contents(entries: Sequence[tuple[int, str, str]]) -> str:
-    out, depth = [], 0
+    """The headings as nested lists, each inner list in the item of the heading that it is under."""
+    out, open_levels = [], []
     for level, identifier, title in entries:
-        while depth < level:
+        while open_levels and open_levels[-1] > level:
+            open_levels.pop()
+            out.append("</li></ol>")
+        if open_levels and open_levels[-1] == level:
+            out.append("</li>")
+        else:
+            open_levels.append(level)
             out.append("<ol>")
-            depth += 1
-        while depth > level:
-            out.append("</ol>")
-            depth -= 1
-        out.append(f'<li><a href="#{html.escape(identifier)}">{html.escape(title)}</a></li>')
-    return "\n".join(out + ["</ol>"] * depth)
+        out.append(f'<li><a href="#{html.escape(identifier)}">{html.escape(title)}</a>')
+    return "\n".join(out + ["</li></ol>"] * len(open_levels))
 
 
 # -- PDF ------------------------------------------------------------------------------------------------------
