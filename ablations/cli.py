@@ -121,6 +121,22 @@ def report(
 
 
 @app.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(help="New or empty folder.")],
+    study: StudyOption = STUDY,
+    results: ResultsOption = RESULTS,
+    profile: ProfileOption = None,
+) -> None:
+    """Copy what a report needs of a study's runs into a small folder, to keep or to send."""
+    from ablations.packing import pack as pack_results
+
+    loaded, store = _load(study, results, profile)
+    runs = pack_results(loaded, store, folder)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    _out().print(f"{len(runs)} runs in {folder}, {size / 1e6:.1f} MB.", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def verify(
     names: Annotated[list[str] | None, typer.Argument(help="Runs or variants; without, a sample.")] = None,
     report: Annotated[
@@ -155,6 +171,25 @@ def verify(
     with _stoppable("Stopped; nothing was compared, and the results are as they were."):
         same = verify_runs(store, loaded, wanted, _out(), as_json)
     raise typer.Exit(0 if same else 1)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="A study's file (or FILE@COMMIT), a results folder, or a report's.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    results: Annotated[
+        Path | None, typer.Option("--results", "-r", help="Results of a study's file; by default those beside it.")
+    ] = None,
+    profile: ProfileOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts: every number.")] = False,
+) -> None:
+    """Show which arms came, went or changed between two studies, and why; exit code 1 if any did."""
+    from ablations.diff import compare_sides, show
+    from ablations.sides import read_side
+
+    found = compare_sides(read_side(a, results, profile), read_side(b, results, profile))
+    show(found, _out(), as_json)
+    raise typer.Exit(0 if found.empty else 1)
 
 
 @app.command()

@@ -22,14 +22,14 @@ ROWS = [
     {"metricslog"},
     {"trials"},
     {"analysis"},
-    {"standing"},
+    {"standing", "packing"},
     {"reporting"},
     {"naming"},
     {"runner"},
     {"executors"},
     {"launch"},
-    {"console", "looks", "search", "repetition", "recomputed"},
-    {"commands", "tables", "verify"},
+    {"console", "looks", "search", "repetition", "recomputed", "sides"},
+    {"commands", "tables", "verify", "diff"},
     {"cli"},
 ]
 BANNED = {
