@@ -15,6 +15,7 @@ from ablations.reporting import (
     pictures,
     searches,
     sections,
+    survival,
     training,
 )
 from ablations.reporting.context import Context
@@ -39,6 +40,7 @@ FRAGMENTS: dict[str, Callable[[Context, Path], str]] = {
     "searches": searches.searches,
     "curves": budgets.learning,
     "cost": costs.cost,
+    "survival": survival.survival,
     "warnings": checks.warnings,
     "data": pictures.data,
     "checks": checks.checks,
