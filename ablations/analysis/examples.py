@@ -41,6 +41,12 @@ class ExampleInterval:
     low: float
     high: float
 
+    @property
+    def bound(self) -> float:
+        """delta* over seeds and examples: the smallest bound on the size of the effect that is not ruled out at 5 %,
+        one-sided each way."""
+        return abs(self.difference) + _half(0.95, self.se, self.se_seeds, self.df, self.n)
+
 
 def compare_examples(
     frame: pd.DataFrame,
@@ -181,11 +187,16 @@ def expected_best(values: Floats, n: int) -> float:
     return float((np.sort(values)[n - 1 :] * weight).sum() / weight.sum())
 
 
+def _half(quantile: float, se: float, se_seeds: float, df: float, n: int) -> float:
+    """Half width of an interval, at least that of the seeds alone."""
+    return max(float(stats.t.ppf(quantile, df)) * se, float(stats.t.ppf(quantile, n - 1)) * se_seeds)
+
+
 def _interval(
     arm: str, shape: tuple[int, int], mean: float, squares: tuple[float, float], df: float
 ) -> ExampleInterval:
     se, se_seeds = (float(np.sqrt(square)) for square in squares)
-    half = max(float(stats.t.ppf(0.975, df)) * se, float(stats.t.ppf(0.975, shape[0] - 1)) * se_seeds)
+    half = _half(0.975, se, se_seeds, df, shape[0])
     return ExampleInterval(arm, *shape, mean, se, se_seeds, df, mean - half, mean + half)
 
 
