@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
 
 
@@ -43,3 +45,11 @@ def oom_kills(counters: Path = Path("/proc/vmstat")) -> int:
         return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
     except (OSError, StopIteration):
         return 0
+
+
+def find_quarto() -> str | None:
+    """Path of the Quarto program, or None; ``ABLATIONS_RENDERER=builtin`` does without it."""
+    if os.environ.get("ABLATIONS_RENDERER") == "builtin":
+        return None
+    beside = Path(sys.executable).parent / "quarto"  # where the extra `quarto` puts it, the environment active or not
+    return shutil.which("quarto") or (str(beside) if beside.is_file() else None)

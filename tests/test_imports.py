@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "ablations"
 ROWS = [
     {"errors", "machine", "secrets", "pages", "stopping"},
     {"files"},
-    {"claims"},
+    {"claims", "index"},
     {"schema", "yamlfile", "spikes"},
     {"study_file"},
     {"drafts"},
@@ -22,14 +22,14 @@ ROWS = [
     {"metricslog"},
     {"trials"},
     {"analysis"},
-    {"standing", "packing"},
+    {"standing", "packing", "upkeep"},
     {"reporting"},
     {"naming"},
     {"runner"},
     {"executors"},
     {"launch"},
-    {"console", "looks", "search", "repetition", "recomputed", "sides"},
-    {"commands", "tables", "verify", "diff"},
+    {"console", "looks", "search", "repetition", "recomputed", "sides", "completion"},
+    {"commands", "tables", "verify", "diff", "doctor"},
     {"cli"},
 ]
 BANNED = {
