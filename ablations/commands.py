@@ -351,7 +351,8 @@ def _say_forecast(
 def show_status(study: Study, store: Store, out: Console, as_json: bool) -> None:
     """Prints how every planned run stands, and why what failed did."""
     waits = {variant.name: variant.waits_for for variant in expand(study)}
-    rows = [_standing(store, key, waits[key.variant]) for key in run_keys(study)]
+    ended = store.summaries()
+    rows = [_standing(store, key, ended.get(key.run_id), waits[key.variant]) for key in run_keys(study)]
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -375,12 +376,11 @@ def show_status(study: Study, store: Store, out: Console, as_json: bool) -> None
             out.print(Text(said))
 
 
-def _standing(store: Store, key: RunKey, waits_for: str) -> dict[str, Any]:
-    status = store.status(key.run_id)
+def _standing(store: Store, key: RunKey, ended: Mapping[str, Any] | None, waits_for: str) -> dict[str, Any]:
+    status = ended["status"] if ended else store.status(key.run_id)
     cause, progress = waits_for or None, None
-    if (store.run_dir(key.run_id) / "record.json").exists():
-        error = store.read_record(key.run_id)["error"]
-        cause = f"{error['type']}: {error['message']}" if error else None
+    if ended:
+        cause = ended["error"]
     elif status == "interrupted":
         cause = "its process ended without a word"
     elif status == "running":

@@ -10,6 +10,7 @@ Layout under the root (``results/`` by default)::
     runs/<run id>/record.json     its outcome: the one file whose presence means that the run has ended
     runs/<run id>/record-a<n>.json  the outcome of an earlier attempt
     sacred/<run id>-a<attempt>/   Sacred's own folder of each attempt
+    index.json                    all records in short; derived (ablations/index.py)
 
 A run is identified by the hash of its resolved config and its seed, never by its name: a renamed ablation keeps
 its runs, a changed one does not inherit them.
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from ablations import claims
 from ablations.errors import AblationsError
 from ablations.files import read_json, read_versioned, write_atomic
+from ablations.index import RUN_COLUMNS, Summary, summaries
 from ablations.plan import RunKey, Variant, expand, run_keys
 
 if TYPE_CHECKING:
@@ -37,12 +39,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 ENDED = ("completed", "diverged", "failed")
-
-RUN_COLUMNS = (
-    "variant", "seed", "run_id", "status", "error", "config_hash", "started", "ended", "seconds", "attempt", "host",
-    "device", "threads", "parameters", "flops", "peak_memory_mb", "samples_per_s", "steps", "seconds_training",
-    "seconds_evaluation", "selected_step", "code_hash", "git_commit", "git_dirty", "data_fingerprint",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,31 +151,29 @@ class Store:
         for path in sorted(self.root.glob("runs/*/record.json")):
             yield self.read_record(path.parent.name)
 
+    def summaries(self) -> dict[str, Summary]:
+        """Every ended run's record in short, of whatever study, by run id: columns of ``RUN_COLUMNS``, and scores."""
+        return summaries(self.root, self.read_record)
+
     def history(self) -> list[dict[str, Any]]:
         """Completed runs of this host: config_hash, flops (None where not counted), seconds, device."""
         return [
-            {
-                "config_hash": record["config_hash"],
-                "flops": record["info"].get("cost", {}).get("flops"),
-                "seconds": record["seconds"],
-                "device": record["environment"]["device"],
-            }
-            for record in self.records()
-            if record["status"] == "completed" and record["environment"]["host"] == socket.gethostname()
+            {name: found[name] for name in ("config_hash", "flops", "seconds", "device")}
+            for found in self.summaries().values()
+            if found["status"] == "completed" and found["host"] == socket.gethostname()
         ]
 
     def read_runs(self, study: Study) -> pd.DataFrame:
-        """One row a planned run, columns :data:`RUN_COLUMNS`; what is unknown is None."""
+        """One row a planned run, columns ``RUN_COLUMNS``; what is unknown is None."""
         import pandas as pd
 
-        rows = []
+        rows, ended = [], self.summaries()
         waits = {variant.name: variant.waits_for or None for variant in expand(study)}
         for key in run_keys(study):
-            record = self._record_or_none(key.run_id)
-            row: dict[str, Any] = dict.fromkeys(RUN_COLUMNS)
+            row = dict.fromkeys(RUN_COLUMNS) | {"error": waits[key.variant]}
+            row |= ended.get(key.run_id) or {"status": self.status(key.run_id)}
             row |= {"variant": key.variant, "seed": key.seed, "run_id": key.run_id, "config_hash": key.config_hash}
-            row["error"] = waits[key.variant]
-            rows.append(row | (_flat_record(record) if record else {"status": self.status(key.run_id)}))
+            rows.append(row)
         return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
 
     def read_scores(self, study: Study) -> pd.DataFrame:
@@ -190,11 +184,11 @@ class Store:
         """
         import pandas as pd
 
-        rows = []
+        rows, ended = [], self.summaries()
         for key in run_keys(study):
-            record = self._record_or_none(key.run_id)
-            status = record["status"] if record else self.status(key.run_id)
-            scores = (record or {}).get("scores") or {}
+            found = ended.get(key.run_id)
+            status = found["status"] if found else self.status(key.run_id)
+            scores = found["scores"] if found else {}
             if status != "completed" or study.metric not in scores:
                 scores = {study.metric: float("nan")} | (scores if status == "completed" else {})
             rows += [(key.variant, key.seed, key.run_id, status, name, value) for name, value in scores.items()]
@@ -212,12 +206,6 @@ class Store:
                 frames.append(frame.assign(variant=key.variant, seed=key.seed, run_id=key.run_id))
         columns = ["variant", "seed", "run_id", "metric", "step", "value", "seconds"]
         return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
-
-    def _record_or_none(self, run_id: str) -> dict[str, Any] | None:
-        try:
-            return self.read_record(run_id)
-        except FileNotFoundError:
-            return None
 
 
 def outcome_of(run_dir: Path) -> dict[str, Any] | None:
@@ -275,17 +263,3 @@ def read_metrics(path: Path) -> list[tuple[str, int, float, float]]:
             raise AblationsError(f"{path}:{number}: expected {wanted}, found {found!r}") from error
         points.append((metric, step, value, seconds))
     return points
-
-
-def _flat_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    info, environment, code = record.get("info") or {}, record["environment"], record["code"]
-    cost, error = info.get("cost", {}), record.get("error")
-    flat = {name: record.get(name) for name in ("status", "started", "ended", "seconds", "attempt")}
-    flat |= {"error": f"{error['type']}: {error['message']}" if error else None}
-    flat |= {name: environment.get(name) for name in ("host", "device", "threads")}
-    flat |= {name: cost[name] for name in RUN_COLUMNS if name in cost}
-    flat |= {"code_hash": code["package_hash"], "git_commit": code["git_commit"], "git_dirty": code["git_dirty"]}
-    return flat | {
-        "selected_step": info.get("selected_step"),
-        "data_fingerprint": info.get("data", {}).get("fingerprint"),
-    }
