@@ -17,8 +17,10 @@ def main() -> None:
     try:
         from ablations.reporting.context import load_context
         from ablations.reporting.fragments import write
+        from ablations.reporting.typed import refuse_typed_numbers
     except ModuleNotFoundError as error:
         use_environment(error, __file__)
+    refuse_typed_numbers(HERE)
     ctx = load_context(
         os.environ.get("ABLATIONS_STUDY") or HERE.parent / "study.yaml",
         os.environ.get("ABLATIONS_RESULTS") or HERE.parent / "results",

@@ -7,12 +7,13 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from ablations.errors import RenderError
+from ablations.machine import find_quarto
 from ablations.reporting import builtin, copies, fragments
 from ablations.reporting.context import Context, load_context
+from ablations.reporting.typed import refuse_typed_numbers
 
 QUARTO_SECONDS = 300
 IGNORED = ("_output", ".quarto", "__pycache__", "*_files", "*.typ", ".gitignore")
@@ -33,12 +34,14 @@ def render_report(study: Path | str, results: Path | str, profile: str | None = 
 
     Raises:
         StudyError: The study file is wrong.
-        RenderError: Quarto, pandoc or Typst could not render.
+        RenderError: The report's text holds a number typed by hand, or Quarto, pandoc or Typst could not render.
     """
     ctx = load_context(study, results, profile)
     output = Path(results) / "report"
     scratch = output / ".project"
-    copy_project(project_of(Path(study)), scratch)
+    project = project_of(Path(study))
+    refuse_typed_numbers(project)
+    copy_project(project, scratch)
     fragments.write(ctx, scratch / "_generated")
     copies.write(ctx, output / "tables")
     return render_project(scratch, output, ctx)
@@ -59,14 +62,6 @@ def render_project(project: Path, output: Path, ctx: Context) -> list[Path]:
                 raise
             _logger.warning("%s\nThe built-in renderer takes over.", error)
     return builtin.render(project, output, metadata={"title": ctx.study.name, "epoch": ctx.epoch})
-
-
-def find_quarto() -> str | None:
-    """Path of the Quarto program, or None; ``ABLATIONS_RENDERER=builtin`` does without it."""
-    if os.environ.get("ABLATIONS_RENDERER") == "builtin":
-        return None
-    beside = Path(sys.executable).parent / "quarto"  # where the extra `quarto` puts it, the environment active or not
-    return shutil.which("quarto") or (str(beside) if beside.is_file() else None)
 
 
 def _render_with_quarto(quarto: str, project: Path, output: Path, ctx: Context) -> list[Path]:
