@@ -220,6 +220,8 @@ def compare_table(
             correction=rules.correction,
             power=rules.power,
             smallest_effect=rules.smallest_effect,
+            look=rules.look,
+            looks=rules.looks,
             pooled_hidden=pooled_hidden[row - 1],
             itt_n=int(itt_n[row - 1]) if with_failures[row - 1] else 0,
             **facts,

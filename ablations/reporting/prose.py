@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ablations.analysis.results import Comparison, Conclusion
 from ablations.analysis.signflip import floor
+from ablations.reporting.prose_rounds import look_sentence
 
 SCOPE = (
     "Intervals and tests cover the variation between seeds, on this test set; they do not speak about other test sets."
@@ -348,6 +349,7 @@ def _remarks(w: _Words) -> list[str]:
         "The smallest effect of interest is provisional: it was derived from the data."
         if "provisional_effect" in c.flags
         else "",
+        look_sentence(c),
         "The data were looked at more often than declared: p is optimistic." if "optimistic_look" in c.flags else "",
         _missing(w),
     ]

@@ -16,6 +16,7 @@ from ablations.reporting.numbers import table_decimals
 from ablations.reporting.prose import SCOPE, sentence
 from ablations.reporting.text import NBSP, code, defined, escape, evidence, evident, number, plain, tied, tied_figures
 from ablations.reporting.verdicts import LOOKS
+from ablations.study import Study
 
 
 def head(ctx: Context, folder: Path) -> str:
@@ -172,11 +173,19 @@ def compared(ctx: Context, folder: Path) -> str:
         f"Primary metric: {code(study.metric)}, {'larger' if study.direction == 'max' else 'smaller'} is better.",
         f"Smallest effect of interest: {effect}. Level: {study.alpha:g}; correction for multiple "
         f"testing: {escape(study.correction.capitalize())}.",
-        f"Seeds: {', '.join(map(str, study.seeds))}; the same in every arm, and arms are compared seed by seed.",
+        f"Seeds: {', '.join(map(str, study.seeds))}; {_shared(study)}, and arms are compared seed by seed.",
         f"Experiment: {code(study.experiment)}.",
         f"Left out by the profile: {skipped}." if skipped else "",
     ]
     return join(bullets(each for each in facts if each), tables.variants_table(ctx))
+
+
+def _shared(study: Study) -> str:
+    """Which of the seeds an arm takes."""
+    if not study.rounds:
+        return "the same in every arm"
+    *most, last = map(str, study.rounds)
+    return f"every arm takes the first {', '.join(most)} or {last} of them (@sec-rounds)"
 
 
 def parameters(ctx: Context, folder: Path) -> str:
