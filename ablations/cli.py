@@ -29,31 +29,49 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its panels cost half of what `ablations --help` takes
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+STUDY, RESULTS = Path("study.yaml"), Path("results")
+
+
+def _profiles(ctx: typer.Context, incomplete: str) -> list[str]:
+    from ablations import completion
+
+    return completion.profiles(ctx.params.get("study") or STUDY, incomplete)
+
+
+def _names(ctx: typer.Context, incomplete: str) -> list[str]:
+    from ablations import completion
+
+    return completion.names(ctx.params.get("study") or STUDY, ctx.params.get("profile"), incomplete)
+
 
 StudyOption = Annotated[Path, typer.Option("--study", "-s", help="The study's file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", "-r", help="The folder of its runs.")]
 ProfileOption = Annotated[
-    str | None, typer.Option("--profile", "-p", help="The machine's profile; by default what fits this machine.")
+    str | None,
+    typer.Option(
+        "--profile", "-p", help="The machine's profile; by default what fits this machine.", autocompletion=_profiles
+    ),
 ]
-STUDY, RESULTS = Path("study.yaml"), Path("results")
 
 
 @app.command()
 def validate(study: StudyOption = STUDY, profile: ProfileOption = None) -> None:
-    """Check a study file and say everything that is wrong with it, before anything runs."""
+    """Say everything that is wrong with a study; runs nothing."""
     from ablations.plan import expand, seed_words
     from ablations.study import load_study
 
     loaded = load_study(study, profile)
     count = len(expand(loaded))
-    _out().print(f"{study}: fine. {count} variants x {seed_words(loaded)}{_with_profile(loaded)}.", highlight=False)
+    print(f"{study}: fine. {count} variants x {seed_words(loaded)}{_with_profile(loaded)}.")
 
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of the study file, by which editors complete and check it."""
+    """Print the JSON Schema of study files, for editors."""
     import json
 
     from ablations.study_schema import study_schema
@@ -63,7 +81,7 @@ def schema() -> None:
 
 @app.command()
 def plan(study: StudyOption = STUDY, results: ResultsOption = RESULTS, profile: ProfileOption = None) -> None:
-    """Show every variant, what is done, what would run, and how long that would take."""
+    """Show every variant, what would run and how long it takes."""
     from ablations import commands
 
     loaded, store = _load(study, results, profile)
@@ -75,7 +93,9 @@ def run(
     study: StudyOption = STUDY,
     results: ResultsOption = RESULTS,
     profile: ProfileOption = None,
-    only: Annotated[list[str] | None, typer.Option(help="Run this ablation or variant (repeatable).")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run this ablation or variant (repeatable).", autocompletion=_names)
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one a GPU or core.")] = None,
     executor: Annotated[str, typer.Option(help="local, or inprocess (for debugging).")] = "local",
     retry: Annotated[bool, typer.Option("--retry", help="Also repeat runs that failed or diverged.")] = False,
@@ -138,7 +158,9 @@ def pack(
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Runs or variants; without, a sample.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Runs or variants; without, a sample.", autocompletion=_names)
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Recompute the report instead: of RESULTS/report, or the folder named.")
     ] = False,
@@ -156,7 +178,9 @@ def verify(
     profile: ProfileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts: every number.")] = False,
 ) -> None:
-    """Run records again, or recompute a report from them, and compare every number; exit code 1 if one differs."""
+    """Repeat recorded runs, or a report, and compare all numbers.
+
+    Exit code 1 if one differs; docs/verify.md says what is compared with what."""
     from ablations.store import Store
     from ablations.verify import Wanted, verify_report, verify_runs
 
@@ -183,7 +207,9 @@ def diff(
     profile: ProfileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts: every number.")] = False,
 ) -> None:
-    """Show which arms came, went or changed between two studies, and why; exit code 1 if any did."""
+    """Show what changed between two studies or results, and why.
+
+    Exit code 1 if anything did."""
     from ablations.diff import compare_sides, show
     from ablations.sides import read_side
 
@@ -214,7 +240,7 @@ def compare(
     step: Annotated[str, typer.Option(help="Column of steps.")] = "step",
     as_json: Annotated[bool, typer.Option("--json", help="For scripts: every number.")] = False,
 ) -> None:
-    """Compare the arms of a table that was made elsewhere; no study, no runs of ours."""
+    """Compare the arms of a table that was made elsewhere."""
     from ablations.analysis.table import Checkpoint, Columns
     from ablations.tables import compare_file
 
@@ -225,6 +251,21 @@ def compare(
         metric=metric, direction=direction, smallest_effect=smallest_effect, failure_value=failure_value, alpha=alpha,
         correction=correction, looks=looks,
     )  # fmt: skip
+
+
+@app.command()
+def doctor(
+    study: StudyOption = STUDY,
+    results: ResultsOption = RESULTS,
+    fix: Annotated[bool, typer.Option("--fix", help="Repair what is safe: no result is deleted.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Look over machine, versions, disk and results.
+
+    Exit code 1 if something stands in the way; each problem comes with what to do about it."""
+    from ablations.doctor import examine, show
+
+    raise typer.Exit(0 if show(examine(study, results, fix), _out(), as_json) else 1)
 
 
 def _load(study: Path, results: Path, profile: str | None) -> tuple[Study, Store]:

@@ -1,0 +1,72 @@
+"""What the commands that compute nothing cost: ``python benchmarks/overheads.py [--runs 10]``.
+
+The CPU time of each command in a process of its own, user and system, the least of several runs; beside it the same in
+units of an interpreter that starts and does nothing, which is what compares between machines. On the repository's own
+study; ``run`` is on a study of which every run has ended.
+
+Aims: help under 0.15 s, validate and plan under 0.5 s, a run with nothing left to do under 1 s.
+
+On two server cores that were busy with other work (so that the seconds are about 1.6 times those of idle ones):
+
+    python -c pass           0.04 s     1.0
+    ablations --help         0.14 s     4.0
+    ablations validate       0.41 s    11.4
+    ablations plan           0.48 s    13.4
+    ablations run (done)     0.53 s    14.9
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+COIN = """
+study: coin
+experiment: coin.experiment:ex
+metric: heads
+seeds: 5
+ablations:
+  loaded: {sweep: {coin.weight: [0.6, 0.7, 0.8, 0.9]}}
+"""
+
+
+def cpu_s(command: list[str], folder: Path) -> float:
+    """User and system time of a command and all that it starts."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10, help="the least of so many")
+    runs = parser.parse_args().runs
+    os.environ["PYTHONPATH"] = str(REPOSITORY / "tests" / "toys")
+    cli = [sys.executable, "-m", "ablations.cli"]
+    with tempfile.TemporaryDirectory() as made:
+        done = Path(made)
+        (done / "study.yaml").write_text(COIN, encoding="utf-8")
+        subprocess.run([*cli, "run"], cwd=done, check=True, capture_output=True)
+        commands = {
+            "python -c pass": ([sys.executable, "-c", "pass"], REPOSITORY),
+            "ablations --help": ([*cli, "--help"], REPOSITORY),
+            "ablations validate": ([*cli, "validate"], REPOSITORY),
+            "ablations plan": ([*cli, "plan"], REPOSITORY),
+            "ablations run (done)": ([*cli, "run"], done),
+        }
+        unit = None
+        for name, (command, folder) in commands.items():
+            least = min(cpu_s(command, folder) for _ in range(runs))
+            unit = unit or least
+            print(f"{name:22} {least:6.2f} s  {least / unit:6.1f}")
+
+
+if __name__ == "__main__":
+    main()
