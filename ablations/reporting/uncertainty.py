@@ -129,7 +129,7 @@ def other_tests(ctx: Context) -> str:
 
 
 def _effects_table(ctx: Context, tested: Sequence[Comparison]) -> str:
-    columns = [Column("Arm"), *(Column(head, "right") for head in ("Better on", "r", "g~z~", "δ*"))]
+    columns = [Column("Arm"), *(Column(head, "right") for head in ("Better on", "r", "g~z~", escape("δ*")))]
     beliefs = {each.arm: posterior(each) for each in tested}
     believed = any(beliefs.values())
     if believed:
@@ -149,8 +149,8 @@ def _effects_table(ctx: Context, tested: Sequence[Comparison]) -> str:
         rows.append([code(each.arm), *(evidence(cell, ids) for cell in cells)])
     caption = (
         "r: correlation of arm and baseline over the seeds, which is what pairing gains by. g~z~: mean difference / sd "
-        "of the differences, with Hedges' correction. δ*: smallest bound on the size of the effect that the data rule "
-        f"out at {tied(f'{100 * (1 - tested[0].alpha):.4g} %')}, one-sided each way, rounded up."
+        "of the differences, with Hedges' correction. δ\\*: smallest bound on the size of the effect that the data "
+        f"rule out at {tied(f'{100 * (1 - tested[0].alpha):.4g} %')}, one-sided each way, rounded up."
     )
     if believed:
         effect = f"{ctx.study.smallest_effect:g}"
