@@ -78,8 +78,8 @@ class PlainWatcher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        pass
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        _say_stopping(self._console, kind)
 
     def ended(self, run: Ended, snapshot: Snapshot) -> None:
         """Says how a run ended."""
@@ -105,8 +105,9 @@ class LiveWatcher:
         self._live.__enter__()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self._live.__exit__(None, None, None)
+        _say_stopping(self._console, kind)
 
     def ended(self, run: Ended, snapshot: Snapshot) -> None:
         """Lets a line on the run scroll by."""
@@ -124,6 +125,11 @@ class LiveWatcher:
 def watcher(console: Console, metric: str) -> LiveWatcher | PlainWatcher:
     """The one that suits where the output goes."""
     return LiveWatcher(console, metric) if console.is_terminal else PlainWatcher(console, metric)
+
+
+def _say_stopping(console: Console, kind: type[BaseException] | None) -> None:
+    if kind is not None and issubclass(kind, KeyboardInterrupt):
+        console.print("Stopping: what runs keeps a checkpoint first. Once more, and it stops at once.", soft_wrap=True)
 
 
 def _active_row(run: Active) -> tuple[Text, ProgressBar, str, str]:

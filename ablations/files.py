@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def write_atomic(path: Path, text: str) -> None:
     Raises:
         OSError: It could not be written; what was there before is still there.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")  # on two hosts, two processes may have one id
     try:
         with open(part, "w", encoding="utf-8") as file:
             file.write(text)

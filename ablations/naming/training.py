@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ablations import stopping
 from ablations.naming.batches import Batch, rearranged, steps_of, training_batch, training_order
 from ablations.naming.checkpoints import Best, Checkpoints
 from ablations.naming.config import Config
@@ -82,19 +83,26 @@ def train(
     Raises:
         Diverged: The loss or the gradient is not finite, or ``training.on_failure`` does not let the run go on.
         OutOfMemory: The device's memory does not suffice.
+        Stopped: A signal asked the run to stop; what it had trained is in its checkpoint.
     """
     events = events if events is not None else []
     trainer = Trainer(config, data, seed, device, log, events, checkpoints or Checkpoints(), before_step)
     with memory_named(config, device, trainer.ran_out_of_memory):
         trainer.begin()
-        while trainer.step < trainer.steps:
-            try:
-                trainer.take_step()
-                if trainer.validation_is_due:
-                    trainer.validate()
-                    trainer.keep()
-            except RollBack as failure:
-                trainer.return_from(failure)
+        with stopping.at_safe_points() as stop_wanted:
+            while trainer.step < trainer.steps:
+                try:
+                    trainer.take_step()
+                    stops = stop_wanted()
+                    if trainer.validation_is_due:
+                        trainer.validate()
+                        trainer.keep()
+                    elif stops:
+                        trainer.keep_to_stop()
+                    if stops:
+                        stopping.stop()
+                except RollBack as failure:
+                    trainer.return_from(failure)
         return trainer.test()
 
 
@@ -234,6 +242,16 @@ class Trainer:
         with self._cost.clock("checkpoints"):
             self._checkpoints.save(self._state())
         self._journal.restart_clock()
+
+    def keep_to_stop(self) -> None:
+        """Keeps a checkpoint between two validations.
+
+        Not where failures return to the last checkpoint: a run that is taken up must return to where an unbroken one
+        does, to a validation.
+        """
+        if not self._guard.rolls_back:
+            self._journal.flush()
+            self.keep()
 
     def _state(self) -> dict[str, Any]:
         return {

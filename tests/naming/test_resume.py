@@ -371,7 +371,7 @@ def test_a_killed_run_is_started_again_and_ends_with_the_scores_of_an_unbroken_o
     first, again = (json.loads((each / "record.json").read_text()) for each in (unbroken, folder))
     assert first["info"]["resumed_at"] == []
     [step] = again["info"]["resumed_at"]
-    assert step >= 50
+    assert step >= (50 if sent == signal.SIGKILL else 150)  # the last validation, or the step at which it was stopped
     assert again["scores"] == first["scores"]
     assert again["attempt"] == 2
     assert curves(folder) == curves(unbroken)  # each step once, and no step missing
