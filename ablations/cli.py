@@ -132,11 +132,12 @@ def report(
     study: StudyOption = STUDY,
     results: ResultsOption = RESULTS,
     profile: ProfileOption = None,
+    paper: Annotated[str, typer.Option(help="Size of the PDF's pages: a4 or letter.")] = "a4",
 ) -> None:
     """Render the report, HTML and PDF, of whatever has run so far."""
     from ablations.reporting.render import render_report
 
-    for path in render_report(study, results, profile):
+    for path in render_report(study, results, profile, paper=paper):
         _out().print(f"{path.suffix[1:].upper():4} {path}", highlight=False, soft_wrap=True)
 
 
@@ -154,6 +155,21 @@ def pack(
     runs = pack_results(loaded, store, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     _out().print(f"{len(runs)} runs in {folder}, {size / 1e6:.1f} MB.", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(help="A variant or an ablation.", autocompletion=_names)],
+    study: StudyOption = STUDY,
+    results: ResultsOption = RESULTS,
+    profile: ProfileOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts: every number.")] = False,
+) -> None:
+    """Show what an arm changes, its runs, and why its verdict is what it is."""
+    from ablations import explain as explaining
+
+    loaded, store = _load(study, results, profile)
+    explaining.show(loaded, explaining.explain(loaded, store, name), _out(), as_json)
 
 
 @app.command()

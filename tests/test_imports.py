@@ -29,7 +29,7 @@ ROWS = [
     {"executors"},
     {"launch"},
     {"console", "looks", "search", "repetition", "recomputed", "sides", "completion"},
-    {"commands", "tables", "verify", "diff", "doctor"},
+    {"commands", "tables", "verify", "diff", "explain", "authoring", "doctor"},
     {"cli"},
 ]
 BANNED = {
