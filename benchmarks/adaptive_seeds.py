@@ -82,6 +82,7 @@ def simulate(
     effects: tuple[float, ...],
     *,
     heavy: bool = False,
+    smallest: float | None = SMALLEST,
 ) -> list[Tally]:
     """Judges the same studies by each of several plans.
 
@@ -91,6 +92,7 @@ def simulate(
         rng: Of all randomness.
         effects: The true difference of each arm.
         heavy: Whether the noise has heavy tails (t with 3 degrees of freedom) instead of a normal one's.
+        smallest: Smallest effect of interest that the studies declare.
     """
     seeds = max(rounds[-1] for rounds in plans)
     tallies = [Tally() for _ in plans]
@@ -99,7 +101,7 @@ def simulate(
         noise = rng.standard_t(3, size=shape) / np.sqrt(3) if heavy else rng.normal(size=shape)
         table = _table(noise + rng.normal(size=seeds) + np.array([0.0, *effects])[:, None])
         for rounds, tally in zip(plans, tallies, strict=True):
-            rules = Rules(smallest_effect=SMALLEST, looks=len(rounds))
+            rules = Rules(smallest_effect=smallest, looks=len(rounds))
             course = take_looks(table, table.planned, rounds, "score", rules)
             taken = [rounds[at] * len(look.settled) for at, look in enumerate(course.looks)]
             last = rounds[len(course.looks) - 1]  # the baseline's, and those of what is open
