@@ -34,9 +34,8 @@ def adjust(p: Floats, families: Sequence[str], method: str = "holm") -> Floats:
         return p.copy()
     complete = np.where(np.isnan(p), 1.0, p)
     adjusted = np.full(p.shape, np.nan)
-    names = np.asarray(families)
-    for family in np.unique(names):
-        rows = names == family
+    _, group = np.unique(np.asarray(families), return_inverse=True)
+    for rows in np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1]):
         adjusted[rows] = _holm(complete[rows])
     adjusted[np.isnan(p)] = np.nan
     return adjusted
