@@ -50,7 +50,8 @@ def render(
         project: The project's folder, its ``_generated`` filled.
         output: Folder for ``report.html`` and ``report.pdf``.
         formats: Which of ``html`` and ``pdf``.
-        metadata: ``title`` overrides the document's; ``epoch`` (seconds) is the PDF's date.
+        metadata: ``title`` overrides the document's; ``epoch`` (seconds) is the PDF's date; ``paper`` its size, in
+            Typst's words.
 
     Returns:
         The files written, in the order of ``formats``.
@@ -225,7 +226,8 @@ def _number_headings(blocks: list[Node]) -> tuple[list[Node], str]:
 
 def _contents(entries: Sequence[tuple[int, str, str]]) -> str:
     """The headings as nested lists, each inner list in the item of the heading that it is under."""
-    out, open_levels = [], []
+    out: list[str] = []
+    open_levels: list[int] = []
     for level, identifier, title in entries:
         while open_levels and open_levels[-1] > level:
             open_levels.pop()
@@ -245,7 +247,7 @@ def _contents(entries: Sequence[tuple[int, str, str]]) -> str:
 def _write_pdf(document: Document, project: Path, target: Path, metadata: Mapping[str, str]) -> None:
     import typst
 
-    blocks = walk(document.tree["blocks"], _typst_node)
+    blocks = walk(walk(document.tree["blocks"], _typst_node), _rows_together)
     tree = {**document.tree, "blocks": blocks, "meta": {}}
     body = pandoc(json.dumps(tree), "json", "typst")
     source = project / "report.typ"
@@ -266,7 +268,10 @@ def _preamble(document: Document, metadata: Mapping[str, str]) -> str:
     if metadata.get("epoch"):
         when = datetime.fromtimestamp(int(metadata["epoch"]), UTC)
         date = f"datetime(year: {when.year}, month: {when.month}, day: {when.day})"
-    arguments = f"title: {_literal(document.title)}, date: {date}, lang: {_literal(document.lang)}"
+    arguments = (
+        f"title: {_literal(document.title)}, date: {date}, lang: {_literal(document.lang)}, "
+        f"paper: {_literal(metadata.get('paper') or 'a4')}"
+    )
     return f"{_template()}\n#show: report.with({arguments})\n\n"
 
 
@@ -284,6 +289,35 @@ def _typst_node(node: Node) -> list[Node] | Node | None:
     if node["t"] == "Image":
         return _typst_image(node)
     return None
+
+
+def _rows_together(node: Node) -> None:
+    """No row stands alone at the foot or the head of a page: the first two stay together, the last two, and the name
+    of a group with the first of its rows.
+
+    Typst breaks no row that an unbreakable cell spans, so a column without width is added, of such cells.
+    """
+    if node["t"] != "Table":
+        return
+    _, _, specs, (_, head), bodies, _ = node["c"]
+    specs.append([{"t": "AlignDefault"}, {"t": "ColWidth", "c": 0.0}])
+    for row in head:
+        row[1].append(_empty_cell(1))
+    for body in bodies:
+        rows = body[3]
+        tied = {at for at, (attr, _) in enumerate(rows) if "group" in attr[1]} | {0, len(rows) - 2}
+        last = -1
+        for at, (_, cells) in enumerate(rows):
+            if at <= last:
+                continue
+            last = at
+            while last in tied and last + 1 < len(rows):
+                last += 1
+            cells.append(_empty_cell(last - at + 1))
+
+
+def _empty_cell(rows: int) -> list[Any]:
+    return [["", [], []], {"t": "AlignDefault"}, rows, 1, []]
 
 
 def _raw(text: str) -> dict[str, Any]:

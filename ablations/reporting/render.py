@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ablations.errors import RenderError
+from ablations.errors import RenderError, UnknownName, one_of
 from ablations.machine import find_quarto
 from ablations.reporting import builtin, copies, fragments
 from ablations.reporting.context import Context, load_context
@@ -21,21 +21,31 @@ IGNORED = ("_output", ".quarto", "__pycache__", "*_files", "*.typ", ".gitignore"
 _logger = logging.getLogger(__name__)
 
 
-def render_report(study: Path | str, results: Path | str, profile: str | None = None) -> list[Path]:
+PAPERS = {"a4": "a4", "letter": "us-letter"}
+"""Sizes of the PDF's pages, and what Quarto and Typst call them."""
+
+
+def render_report(
+    study: Path | str, results: Path | str, profile: str | None = None, *, paper: str = "a4"
+) -> list[Path]:
     """Renders the report of whatever has run so far.
 
     Args:
         study: The study file.
         results: The results folder; the report goes to ``report/`` in it.
         profile: Name of a profile, or None for the one that fits the machine.
+        paper: One of :data:`PAPERS`.
 
     Returns:
         The HTML file and the PDF. Beside them, ``tables/`` has their numbers as CSV, LaTeX and Markdown.
 
     Raises:
         StudyError: The study file is wrong.
+        UnknownName: There is no such paper.
         RenderError: The report's text holds a number typed by hand, or Quarto, pandoc or Typst could not render.
     """
+    if paper not in PAPERS:
+        raise UnknownName(one_of("paper", paper, sorted(PAPERS)))
     ctx = load_context(study, results, profile)
     output = Path(results) / "report"
     scratch = output / ".project"
@@ -44,10 +54,10 @@ def render_report(study: Path | str, results: Path | str, profile: str | None = 
     copy_project(project, scratch)
     fragments.write(ctx, scratch / "_generated")
     copies.write(ctx, output / "tables")
-    return render_project(scratch, output, ctx)
+    return render_project(scratch, output, ctx, paper)
 
 
-def render_project(project: Path, output: Path, ctx: Context) -> list[Path]:
+def render_project(project: Path, output: Path, ctx: Context, paper: str = "a4") -> list[Path]:
     """Renders a project whose fragments are written, with Quarto where it is installed and able to.
 
     Where Quarto fails, its words are logged as a warning and the built-in renderer takes over, unless
@@ -56,17 +66,26 @@ def render_project(project: Path, output: Path, ctx: Context) -> list[Path]:
     quarto = find_quarto()
     if quarto is not None:
         try:
-            return _render_with_quarto(quarto, project, output, ctx)
+            return _render_with_quarto(quarto, project, output, ctx, PAPERS[paper])
         except RenderError as error:
             if os.environ.get("ABLATIONS_RENDERER") == "quarto":
                 raise
             _logger.warning("%s\nThe built-in renderer takes over.", error)
-    return builtin.render(project, output, metadata={"title": ctx.study.name, "epoch": ctx.epoch})
+    metadata = {"title": ctx.study.name, "epoch": ctx.epoch, "paper": PAPERS[paper]}
+    return builtin.render(project, output, metadata=metadata)
 
 
-def _render_with_quarto(quarto: str, project: Path, output: Path, ctx: Context) -> list[Path]:
+def _render_with_quarto(quarto: str, project: Path, output: Path, ctx: Context, paper: str) -> list[Path]:
     environment = {**os.environ, "SOURCE_DATE_EPOCH": ctx.epoch, "ABLATIONS_FRAGMENTS": "written"}
-    command = [quarto, "render", str(project), "--metadata", f"title:{ctx.study.name}"]
+    command = [
+        quarto,
+        "render",
+        str(project),
+        "--metadata",
+        f"title:{ctx.study.name}",
+        "--metadata",
+        f"papersize:{paper}",
+    ]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=QUARTO_SECONDS, check=False

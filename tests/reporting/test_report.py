@@ -231,7 +231,7 @@ def test_quarto_renders_where_it_is_installed(state: State, tmp_path: Path, monk
     assert find_quarto() == str(program)
     made = state("nothing")
     page, pdf = render_report(made.study, made.results)
-    assert page.read_text().split()[-4:] == ["--metadata", "title:tiny", "0", "written"]
+    assert page.read_text().split()[-6:] == ["--metadata", "title:tiny", "--metadata", "papersize:a4", "0", "written"]
     assert "0 of 24" in pdf.read_text().replace("\u00a0", " ")
 
 
