@@ -69,6 +69,25 @@ def summaries(root: Path, read_record: Callable[[str], Record]) -> dict[str, Sum
     return {run_id: found for run_id, (_, found) in entries.items()}
 
 
+def differing(root: Path, read_record: Callable[[str], Record]) -> list[str] | None:
+    """Ids of runs of which an index says something else than their records; None where it is damaged or not ours.
+
+    An entry that no longer holds is no difference: its record is read anew.
+
+    Args:
+        root: The results folder; one without an index differs in nothing.
+        read_record: Gives a run's record.
+    """
+    path = root / NAME
+    if not path.exists():
+        return []
+    kept, marks = _kept(path), dict(_marks(root / "runs"))
+    if not kept:
+        return None
+    holding = [run_id for run_id, (mark, _) in kept.items() if marks.get(run_id) == mark]
+    return [run_id for run_id in holding if kept[run_id][1] != summary(read_record(run_id))]
+
+
 def _marks(runs: Path) -> Iterator[tuple[str, list[int]]]:
     """What tells each run's record from any other file, by run id."""
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ablations import claims
+from ablations import claims, index
 from ablations.errors import AblationsError
 from ablations.files import read_json, read_versioned
 from ablations.plan import RunKey, config_hash
@@ -58,6 +58,7 @@ def inspect(store: Store, planned: frozenset[str] | None) -> Iterator[Finding]:
         return
     found = [finding for folder in folders for finding in _run(folder)]
     found += _ledgers(store)
+    found += _index(store)
     found += _sacred(store, {folder.name for folder in folders})
     statuses = _counted(store, folders)
     state: State = "fine" if not any(each.state == "problem" for each in found) else "note"
@@ -243,6 +244,19 @@ def _ledgers(store: Store) -> Iterator[Finding]:
         if gone:
             found = f"{len(gone)} of its {len(trials)} trials have no folder any more"
             yield Finding("results", subject, "note", found, "their values are still used; their curves are gone")
+
+
+def _index(store: Store) -> Iterator[Finding]:
+    path = store.root / index.NAME
+    with contextlib.suppress(
+        AblationsError, KeyError, TypeError, OSError
+    ):  # a record that cannot be read is said above
+        wrong = index.differing(store.root, store.read_record)
+        if wrong == []:
+            return
+        found = "damaged, or of another version" if wrong is None else f"differs from the records of {', '.join(wrong)}"
+        state: State = "note" if wrong is None else "problem"  # a damaged one is not believed
+        yield Finding("results", path.name, state, found, "--fix removes it: it is made again", _remove([path]))
 
 
 def _sacred(store: Store, runs: set[str]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from ablations import cli, doctor, machine
 from ablations.claims import own_claim
 from ablations.doctor import examine
+from ablations.index import _keep, _marks, summary
 from ablations.store import Store
 from ablations.upkeep import inspect
 
@@ -92,6 +93,25 @@ def test_each_damage_is_found_and_repaired_without_deleting_a_result(results, ki
     )
     expected = "missing" if kind.startswith(("a torn record", "a record")) else "completed"
     assert whole.status(run.name) in (expected, "failed", "diverged")
+
+
+def index_of(results):
+    """The entries of an index that holds."""
+    return {run_id: (mark, summary(Store(results).read_record(run_id))) for run_id, mark in _marks(results / "runs")}
+
+
+def test_an_index_that_was_changed_or_damaged_is_removed_and_made_again(results):
+    entries, path = index_of(results), results / "index.json"
+    _keep(path, entries)
+    assert odd(results) == []
+    entries[first(results).name][1]["scores"]["yield"] = 1.5
+    _keep(path, entries)
+    assert odd(results) == [("index.json", "problem", f"differs from the records of {first(results).name}")]
+    assert call(results).exit_code == 1
+    path.write_bytes(path.read_bytes()[:-1])
+    assert odd(results) == [("index.json", "note", "damaged, or of another version")]
+    assert call(results, "--fix").exit_code == 0
+    assert not path.exists()
 
 
 def test_a_live_run_is_left_alone(results):

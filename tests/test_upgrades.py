@@ -36,7 +36,9 @@ def yield_at(heat, seed):
 
 
 def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.parent.name != "rounds"}
+    derived = ("rounds", "index.json")
+    files = [path for path in folder.rglob("*") if path.is_file() and not {path.parent.name, path.name} & set(derived)]
+    return {path: path.read_bytes() for path in files}
 
 
 def on_the_command_line(command, store):
