@@ -123,13 +123,12 @@ def _names(arms: Sequence[str]) -> str:
 
 def _picture(ctx: Context, scales: Sequence[Scale], metric: str, folder: Path) -> str:
     arms = _drawn(ctx, scales[0])
-    statuses = dict(zip(ctx.runs["run_id"], ctx.runs["status"], strict=True))
     drawn = []
     for scale in scales:
         by_variant = dict(iter(scale.points.groupby("variant", sort=False)))
         label, unit = _unit(scale)
         every = [
-            series(name, by_variant[name].assign(step=by_variant[name][scale.column] / unit), statuses)
+            series(name, by_variant[name].assign(step=by_variant[name][scale.column] / unit), ctx.status_of)
             for name in (ctx.baseline.name, *arms)
             if name in by_variant
         ]

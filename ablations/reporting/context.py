@@ -112,6 +112,11 @@ class Context:
         """How many planned runs have which status."""
         return {str(name): int(n) for name, n in self.runs["status"].value_counts().items()}
 
+    @cached_property
+    def status_of(self) -> Mapping[str, str]:
+        """Status of each planned run by its id."""
+        return dict(zip(self.runs["run_id"], self.runs["status"], strict=True))
+
     @property
     def planned(self) -> int:
         """How many runs the study plans."""

@@ -177,11 +177,10 @@ def _label(name: str, number: int, part: int) -> str:
 
 
 def _panels(ctx: Context, names: Sequence[str]) -> list[curves.Panel]:
-    statuses = dict(zip(ctx.runs["run_id"], ctx.runs["status"], strict=True))
     panels = []
     for metric in (validation_metric(ctx), WHILE_TRAINING):
         found = [
-            series(variant, ctx.points[variant, metric], statuses, NOISY.get(metric, 0))
+            series(variant, ctx.points[variant, metric], ctx.status_of, NOISY.get(metric, 0))
             for variant in (ctx.baseline.name, *names)
             if metric and (variant, metric) in ctx.points
         ]

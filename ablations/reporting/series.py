@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,20 +69,26 @@ def series(variant: str, curves: pd.DataFrame, statuses: Mapping[str, str], poin
         points: Average noisy values within so many stretches of steps first; 0 keeps every point.
     """
     seeds = []
-    for run_id, logged in curves.groupby("run_id", sort=False):
-        run = logged.drop_duplicates("step", keep="last")
-        steps, values = run["step"].to_numpy(float), run["value"].to_numpy(float)
-        keep = np.isfinite(values)
-        order = np.argsort(steps[keep], kind="stable")
-        steps, values = steps[keep][order], values[keep][order]
-        if not steps.size:
-            continue
-        if points and steps.size > 2 * points:
-            steps, values = _averaged(steps, values, points)
-        seeds.append(Seed(steps, values, statuses.get(str(run_id)) == "completed"))
+    for run_id, steps, values in _runs(curves):
+        noisy = points and steps.size > 2 * points
+        drawn = _averaged(steps, values, points) if noisy else (steps, values)
+        seeds.append(Seed(*drawn, statuses.get(run_id) == "completed"))
     if not seeds:
         return None
     return Series(variant, tuple(seeds), *_band([seed for seed in seeds if seed.completed]))
+
+
+def _runs(curves: pd.DataFrame) -> Iterator[tuple[str, Floats, Floats]]:
+    """Id, steps and finite values of each run that has any, by step; of two values at one step the later."""
+    ids = curves["run_id"].to_numpy(str)
+    steps, values = curves["step"].to_numpy(float), curves["value"].to_numpy(float)
+    for run_id in dict.fromkeys(ids):
+        rows = ids == run_id
+        order = np.argsort(steps[rows], kind="stable")
+        x, y = steps[rows][order], values[rows][order]
+        keep = np.append(x[1:] != x[:-1], True) & np.isfinite(y)
+        if keep.any():
+            yield str(run_id), x[keep], y[keep]
 
 
 def _averaged(steps: Floats, values: Floats, points: int) -> tuple[Floats, Floats]:

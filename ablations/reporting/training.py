@@ -11,8 +11,9 @@ from typing import Any
 from ablations.analysis.curves import Curve, Run, read_curves
 from ablations.analysis.diagnosis import Gap, Overfitting, gap, overfitting
 from ablations.reporting import tables
-from ablations.reporting.context import Context, Group
+from ablations.reporting.context import Context
 from ablations.reporting.figures import losses, style
+from ablations.reporting.figures.curves import FEWEST_FOR_A_BAND
 from ablations.reporting.markdown import Column, bullets, figure, join, table
 from ablations.reporting.models import loss_units
 from ablations.reporting.numbers import mean
@@ -68,13 +69,7 @@ def training(ctx: Context, folder: Path) -> str:
             "Training samples were not scored like validation samples (`evaluation.train_samples`), so the gap between "
             "the two is not known. What is said of overfitting rests on the loss of each batch as it was trained on."
         )
-    return join(*blocks, *(_figures(ctx, group, at + 1, folder) for at, group in enumerate(_groups(ctx))))
-
-
-def _groups(ctx: Context) -> list[Group]:
-    """The groups of the study; arms without one share a picture, lest each stands alone beside the baseline."""
-    alone = tuple(arm for group in ctx.groups if not group.name for arm in group.variants)
-    return [*([Group("", alone)] if alone else []), *(group for group in ctx.groups if group.name)]
+    return join(*blocks, *_figures(ctx, folder))
 
 
 def diagnoses(ctx: Context) -> dict[str, list[Diagnosis]]:
@@ -153,40 +148,48 @@ def _median(steps: Sequence[float]) -> str:
     return middle if min(steps) == max(steps) else f"{middle} ({min(steps):g} to {max(steps):g})"
 
 
-def _figures(ctx: Context, group: Group, at: int, folder: Path) -> str:
-    """The curves of a group's arms, the baseline's first; empty where training samples were not scored."""
-    arms = [panel for arm in group.variants if (panel := _panel(ctx, arm.name))]
-    first = _panel(ctx, ctx.baseline.name)
-    if not arms:
-        return ""
-    panels = [first, *arms] if first else arms
-    units = loss_units(ctx)
-    shared = len({units.get(panel.title) for panel in panels}) == 1
+def _figures(ctx: Context, folder: Path) -> list[str]:
+    """Loss and metric on both kinds of samples, arm by arm; empty where training samples were not scored."""
+    metric = validation_metric(ctx)
+    out = _alike(ctx, VALIDATION, ALIKE, "min", loss_units(ctx), folder)
+    if metric and metric != VALIDATION:
+        twin = metric.replace("validation_", "train_eval_", 1)
+        out += _alike(ctx, metric, twin, ctx.study.direction, {}, folder)
+    return out
+
+
+def _alike(
+    ctx: Context, validation: str, train: str, direction: str, units: Mapping[str, str], folder: Path
+) -> list[str]:
+    """Figures of one quantity on validation and on training samples, a panel a variant that has both."""
+    panels = []
+    for name in (variant.name for variant in ctx.variants):
+        both = [_series(ctx, name, metric) for metric in (validation, train)]
+        if both[0] and both[1]:
+            panels.append(losses.Panel(name, both[0], both[1], direction, units.get(name, "")))
+    what = tables.words_of(validation.removeprefix("validation_"))
     blocks = []
     for start in range(0, len(panels), losses.PER_FIGURE):
-        part = panels[start : start + losses.PER_FIGURE]
-        label = f"losses-{at}" + (f"-{start // losses.PER_FIGURE + 1}" if start else "")
-        style.save(losses.draw(part, shared=shared), folder / f"{label}.svg")
-        scale = "" if shared else " The losses are of different quantities: each panel has a scale of its own."
-        title = escape(capitalised(group.name or "arms without a group"))
+        part, number_ = panels[start : start + losses.PER_FIGURE], start // losses.PER_FIGURE + 1
+        label = f"{'losses' if validation == VALIDATION else 'gaps'}-{number_}"
+        style.save(losses.draw(part, label=what), folder / f"{label}.svg")
+        several = len({each.unit for each in part}) > 1
+        scale = " Losses of different quantities have scales of their own." if several else ""
+        best, where = ("▼", "least") if direction == "min" else ("▲", "greatest")
+        more = f" (part {number_})" if len(panels) > losses.PER_FIGURE else ""
         caption = (
-            f"{title}: loss on validation samples (solid) and on training samples (dashed), "
-            "both in evaluation mode. Mean over completed seeds, from 3 seeds on with its pointwise 95 % t band; "
-            f"faint: single seeds; ▼: where the mean validation loss is least.{scale}"
+            f"{escape(capitalised(what))} on validation samples (solid) and on training samples (dashed), both in "
+            f"evaluation mode{more}. Mean over completed seeds, from {FEWEST_FOR_A_BAND} seeds on with its pointwise "
+            f"95 % t band; faint: single seeds; {best}: where the mean on validation samples is {where}.{scale}"
         )
-        blocks.append(figure(f"{FOLDER}/{label}.svg", label=label, caption=caption, alt=losses.alt_text(part)))
-    return join(*blocks)
-
-
-def _panel(ctx: Context, variant: str) -> losses.Panel | None:
-    validation, train = (_series(ctx, variant, name) for name in (VALIDATION, ALIKE))
-    return losses.Panel(variant, validation, train) if validation and train else None
+        alt = losses.alt_text(part, what)
+        blocks.append(figure(f"{FOLDER}/{label}.svg", label=label, caption=caption, alt=alt))
+    return blocks
 
 
 def _series(ctx: Context, variant: str, metric: str) -> Series | None:
-    statuses = dict(zip(ctx.runs["run_id"], ctx.runs["status"], strict=True))
     points = ctx.points.get((variant, metric))
-    return None if points is None else series(variant, points, statuses)
+    return None if points is None else series(variant, points, ctx.status_of)
 
 
 def events(ctx: Context, folder: Path) -> str:

@@ -43,6 +43,7 @@ def more(variant: str, seed: int, info: dict[str, Any]) -> Iterable[tuple[str, i
         }  # fmt: skip
     for step in STEPS:
         yield "train_eval_loss", step, 6 - 0.02 * step, 0.0
+        yield "train_eval_f1", step, step / 400, 0.0
         turned = max(0, step - 100) * 0.04 if variant == "layers=6" else 0.0
         yield "validation_loss", step, 6 - 0.015 * step + turned + 0.01 * seed, 0.0
 
@@ -67,14 +68,20 @@ def test_an_arm_that_overfits_is_named_with_its_best_step(ctx: Context, tmp_path
     assert "+0.010" in row  # and at the start
 
 
-def test_the_curves_of_each_group_have_a_picture_that_says_its_numbers(ctx: Context, tmp_path: Path) -> None:
+def test_every_arm_has_a_panel_and_the_picture_says_its_numbers(ctx: Context, tmp_path: Path) -> None:
     said = training.training(ctx, tmp_path)
     alts = [html.unescape(each) for each in re.findall(r'fig-alt="([^"]*)"', said)]
-    assert len(alts) == len(ctx.groups)
-    deep = next(alt for alt in alts if "layers=6" in alt)
-    assert "layers=6 ends at validation 7.010 and training 2.000, validation least at step 100" in deep
-    assert len(list(tmp_path.glob("losses-*.svg"))) == len(ctx.groups)
-    assert said.count("a scale of its own") == 1  # the group of the arm whose loss is of another kind
+    losses = next(alt for alt in alts if alt.startswith("Loss"))
+    assert "layers=6 ends at validation 7.010 and training 2.000, validation best at step 100" in losses
+    assert losses.count("ends at") == len(ctx.variants)
+    assert said.count("scales of their own") == 1  # one arm's loss is of another kind
+
+
+def test_the_metric_is_drawn_like_the_loss(ctx: Context, tmp_path: Path) -> None:
+    said = training.training(ctx, tmp_path)
+    metric = next(html.unescape(each) for each in re.findall(r'fig-alt="([^"]*)"', said) if each.startswith("F1"))
+    assert "baseline ends at validation 0.18" in metric
+    assert "and training 0.500, validation best at step 200" in metric
 
 
 def test_failures_say_what_was_done_and_those_that_changed_a_run_come_first(ctx: Context, tmp_path: Path) -> None:

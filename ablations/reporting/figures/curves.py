@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ablations.reporting.figures import style
-from ablations.reporting.series import Series
+from ablations.reporting.series import Seed, Series
 from ablations.reporting.text import number, plain
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ def lines(axes: Axes, part: Sequence[Series], arms: Sequence[str]) -> None:
     """Draws the means, their bands and the single seeds into axes, and sets its limits."""
     for each in part:
         own = looks(each.variant, arms)
+        faint(axes, each.seeds, own["color"])
         for seed in each.seeds:
-            axes.plot(seed.steps, seed.values, color=own["color"], lw=0.6, alpha=0.3, zorder=2)
             if not seed.completed:
                 axes.plot(seed.steps[-1:], seed.values[-1:], "x", color=own["color"], ms=4, mew=1.1, zorder=5)
         if each.grid.size:
@@ -92,6 +92,14 @@ def lines(axes: Axes, part: Sequence[Series], arms: Sequence[str]) -> None:
                 axes.fill_between(each.grid, each.low, each.high, color=own["color"], alpha=0.14, lw=0, zorder=1)
             axes.plot(each.grid, each.mean, marker="o" if each.grid.size <= 2 else "", ms=3, **own)
     _limits(axes, part)
+
+
+def faint(axes: Axes, seeds: Sequence[Seed], colour: str) -> None:
+    """Draws single seeds thinly, as one object."""
+    from matplotlib.collections import LineCollection
+
+    paths = [np.column_stack([seed.steps, seed.values]) for seed in seeds]
+    axes.add_collection(LineCollection(paths, colors=colour, lw=0.6, alpha=0.3, zorder=2), autolim=False)
 
 
 def _limits(axes: Axes, part: Sequence[Series]) -> None:

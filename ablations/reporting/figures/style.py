@@ -41,6 +41,7 @@ RC: Any = {
     "axes.titlesize": 8.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # given, it is not worked out from the sizes of all labels of the ticks
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
