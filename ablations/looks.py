@@ -27,7 +27,8 @@ def taken_since(before: Study, study: Study) -> Iterator[str]:
         look, seeds = study.taken[at], study.rounds[at]
         yield f"Look {at + 1} of {study.looks}, after {seeds} seeds: settled {_listed(look.settled)}."
         if look.open and at + 1 < len(study.rounds):
-            yield f"{study.rounds[at + 1] - seeds} more seeds for {_listed(look.open)}, and the baseline."
+            more = study.rounds[at + 1] - seeds
+            yield f"{more} more seed{'' if more == 1 else 's'} for the baseline and {_listed(look.open)}."
 
 
 def so_far(study: Study, store: Store) -> Iterator[str]:
