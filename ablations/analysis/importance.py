@@ -116,7 +116,8 @@ def factorial(frame: pd.DataFrame, factors: Sequence[str], *, value: str = "valu
 
 
 def grid_runs(scores: pd.DataFrame, study: Study, grid: Ablation, variants: Sequence[Variant]) -> pd.DataFrame:
-    """The completed runs of a grid on the primary metric: a column for each factor, ``seed`` and ``value``.
+    """The completed runs of a grid on the primary metric: a column for each factor, ``variant``, ``seed``
+    and ``value``.
 
     A cell of the grid that another variant has, such as the baseline, is taken from that one.
 
@@ -136,11 +137,11 @@ def grid_runs(scores: pd.DataFrame, study: Study, grid: Ablation, variants: Sequ
             continue
         values = table.values[table.arms.index(name)]
         rows += [
-            (*map(str, cell), seed, value)
+            (*map(str, cell), name, seed, value)
             for seed, value in zip(table.seeds, values, strict=True)
             if np.isfinite(value)
         ]
-    return pd.DataFrame(rows, columns=[*grid.axes, "seed", "value"])
+    return pd.DataFrame(rows, columns=[*grid.axes, "variant", "seed", "value"])
 
 
 def searched(

@@ -6,18 +6,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.analysis.additivity import additivity
+from ablations.analysis.additivity import interactions_study
+from ablations.analysis.importance import factorial, grid_runs, ranked
 from ablations.analysis.levels import trend
 from ablations.analysis.table import RunTable, read_table
+from ablations.errors import AblationsError
 from ablations.plan import seeds_of
 from ablations.reporting import tables
 from ablations.reporting.context import Context
-from ablations.reporting.markdown import bullets
+from ablations.reporting.markdown import Column, bullets, join, section, table
+from ablations.reporting.numbers import table_decimals
 from ablations.reporting.prose_levels import interaction_sentence, trend_sentence
-from ablations.reporting.text import code, escape, tied_figures
+from ablations.reporting.prose_uncertainty import share_sentence
+from ablations.reporting.text import code, count, escape, evidence, evident, interval, number, tied_figures
+from ablations.reporting.verdicts import verdict_cell
 from ablations.study import Ablation
 
-FOLDER = "_generated"
+EXPLORATORY = "Exploratory: no verdict of this report rests on what follows."
+RANKED = ("helps", "hurts", "helps_negligible", "hurts_negligible", "equivalent", "inconclusive")
 
 
 @dataclass(frozen=True)
@@ -78,17 +84,81 @@ def levels(ctx: Context, folder: Path) -> str:
 
 
 def combinations(ctx: Context, folder: Path) -> str:
-    """Each combination against the sum of its parts."""
-    found = [each for each in ctx.study.ablations if each.kind == "combine" and len(each.parts) > 1]
-    if not found:
-        return ""
-    table, said = _table(ctx), []
-    for ablation in found:
-        for level in ablation.levels:
-            if not ctx.ids[level.name]:
-                said.append(f"{code(level.name)}: no result yet.")
-                continue
-            tested = additivity(table, level.name, ablation.parts)
-            text = interaction_sentence(tested, alpha=ctx.study.alpha, unit=ctx.study.unit)
-            said.append(tied_figures(escape(text)))
+    """A sentence for each combination against the sum of its parts; empty without one."""
+    said = []
+    for tested in interactions_study(ctx.scores, ctx.study):
+        if not ctx.ids[tested.combination]:
+            said.append(f"{code(tested.combination)}: no result yet.")
+            continue
+        text = interaction_sentence(tested, alpha=ctx.study.alpha, unit=ctx.study.unit)
+        said.append(tied_figures(escape(text)))
     return bullets(said)
+
+
+def importance(ctx: Context, folder: Path) -> str:
+    """The section on which change matters most, as far as the design lets one say; empty without two to compare."""
+    body = join(_ranking(ctx), *_grids(ctx))
+    return section("What matters most", "importance", EXPLORATORY, body) if body.strip() else ""
+
+
+def _ranking(ctx: Context) -> str:
+    """The largest difference of each ablation, in order of size."""
+    rows, decimals, seen = [], table_decimals(ctx), set()
+    alone = {each.name for each in ctx.study.ablations if each.kind in ("set", "sweep") and each.start is None}
+    of = {variant.name: variant.ablation for variant in ctx.variants if variant.ablation in alone}
+    for found in ranked(each for each in ctx.comparisons if each.verdict in RANKED and each.arm in of):
+        name = of[found.arm]
+        if name in seen:
+            continue
+        seen.add(name)
+        arms, ids = sum(other == name for other in of.values()), ctx.pair_ids(found.arm)
+        rows.append(
+            [
+                count(len(seen)),
+                code(name),
+                code(found.arm) + (f" of {count(arms)} arms" if arms > 1 else ""),
+                evidence(number(found.difference, decimals, signed=True), ids),
+                evidence(interval(found.ci_low, found.ci_high, decimals), ids),
+                verdict_cell(ctx.concluded[found.arm]),
+            ]
+        )
+    if len(rows) < 2:
+        return ""
+    columns = [
+        Column("Rank", "right"),
+        Column("Ablation"),
+        Column("Its largest"),
+        Column("Difference", "right"),
+        Column("95 % interval", "right"),
+        Column("Verdict"),
+    ]
+    caption = (
+        "Ablations by the size of their largest difference from the baseline. Each was changed alone, so that sizes "
+        "hold for the levels that were tried, beside this baseline; they are no shares of anything, and ranks whose "
+        "intervals overlap may as well be the other way round."
+    )
+    return table(columns, rows, label="importance", caption=caption)
+
+
+def _grids(ctx: Context) -> list[str]:
+    """The shares of variance over each grid, or why there are none."""
+    out = []
+    for ablation in ctx.study.ablations:
+        if ablation.kind != "grid" or len(ablation.axes) < 2 or not any(ctx.ids[each.name] for each in ablation.levels):
+            continue
+        runs = grid_runs(ctx.scores, ctx.study, ablation, ctx.variants)
+        start = f"Over the grid {code(ablation.name)}: "
+        try:
+            shares = factorial(runs, list(ablation.axes))
+        except AblationsError as error:
+            out.append(f"{start}no shares of variance: {escape(error)}.")
+            continue
+        names = {*runs["variant"]}
+        ids = [run_id for name in ctx.ids if name in names for run_id in ctx.ids[name]]
+        texts = [tied_figures(escape(share_sentence(each, len(runs)))) for each in shares]
+        note = (
+            "Analysis of variance with the seeds as blocks (type II), of the runs that finished; p not corrected. "
+            "Shares hold for the levels of this grid."
+        )
+        out.append(join(f"{start}{note}", bullets(evident(text, ids) for text in texts)))
+    return out

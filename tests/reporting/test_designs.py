@@ -60,6 +60,70 @@ def test_a_combination_is_held_against_the_sum_of_its_parts(synthetic: ModuleTyp
     assert "for the sum of its 2 parts: an interaction, −0.04" in said
 
 
+def test_a_combination_that_adds_up_is_held_against_the_smallest_effect(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, COMBINED.replace("seeds: 5", "seeds: 5\nsmallest_effect: 0.05"))
+    synthetic.write_results(study, tmp_path / "results", effects={"deep": 0.02, "wide": 0.03, "both": 0.05})
+    said = designs.combinations(load_context(study, tmp_path / "results"), tmp_path)
+    assert "It is smaller than the smallest interaction of interest, 0.05 (two one-sided paired t-tests, p" in said
+
+
+GRID = """\
+study: grid
+metric: test_f1
+seeds: 4
+ablations:
+  alone: {set: {decoder.dropout: 0.3}}
+  sizes:
+    grid: {decoder.layers: [2, 4], decoder.intermediate: [512, 1024]}
+"""
+CELLS = {
+    "sizes=2/512": 0.01,
+    "sizes=2/1024": 0.02,
+    "sizes=4/512": 0.08,
+    "sizes=4/1024": 0.09,
+    "alone": -0.01,
+}
+
+
+def test_a_grid_has_shares_of_variance_and_is_no_change_of_one_thing(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, GRID)
+    synthetic.write_results(study, tmp_path / "results", effects=CELLS)
+    ctx = load_context(study, tmp_path / "results")
+    said = re.sub(r"\[([^\]]*)\]\{\.evidence[^}]*\}", r"\1", designs.importance(ctx, tmp_path)).replace("\u00a0", " ")
+    assert said.startswith("# What matters most {#sec-importance}")
+    assert "Over the grid `sizes`: Analysis of variance with the seeds as blocks (type II)" in said
+    [layers] = re.findall(r"- decoder\.layers accounts for (\d+) % of the variance of 16 runs", said)
+    assert int(layers) > 70  # effects of .07 and .01 on noise of .006 and seeds of .008
+    assert "- The interaction of decoder.layers with decoder.intermediate accounts for" in said
+    assert "Rank" not in said  # one ablation alone has no rank
+
+
+def test_a_grid_with_an_empty_cell_says_why_it_has_no_shares(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, GRID)
+    lost = synthetic.Outcome("failed", "gone")
+    outcomes = lambda variant, seed: lost if variant == "sizes=4/512" else synthetic.Outcome()  # noqa: E731
+    synthetic.write_results(study, tmp_path / "results", outcomes, effects=CELLS)
+    said = designs.importance(load_context(study, tmp_path / "results"), tmp_path)
+    assert "no shares of variance: no full factorial design: there is no run with decoder.layers = 4" in said
+
+
+def test_ablations_rank_by_their_largest_difference(state: State, tmp_path: Path) -> None:
+    ctx = state("complete").context()
+    rows = re.findall(r"^\| (\d) \| `([\w-]+)` \| `([^`]+)`", designs.importance(ctx, tmp_path), flags=re.M)
+    assert rows == [
+        ("1", "lr", "lr=0.004"),
+        ("2", "constant-lr", "constant-lr"),
+        ("3", "layers", "layers=6"),
+        ("4", "dropout", "dropout"),
+        ("5", "input", "input"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["one seed", "nothing"])
+def test_nothing_is_ranked_where_nothing_was_tested(name: str, state: State, tmp_path: Path) -> None:
+    assert designs.importance(state(name).context(), tmp_path) == ""
+
+
 def test_bold_are_the_best_mean_and_what_cannot_be_told_from_it(state: State) -> None:
     best = best_variants(state("complete").context())
     assert "constant-lr" in best
