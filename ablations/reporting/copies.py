@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ablations.reporting import tables
 from ablations.reporting.builtin import natural_tables, pandoc
 from ablations.reporting.context import Context
+from ablations.reporting.qmd import Node, words
 from ablations.reporting.text import defined
 
-COPIED = {"main": tables.main_table, "scores": tables.secondary_table, "variants": tables.variants_table}
+COPIED: dict[str, Callable[[Context], str]] = {
+    "main": tables.main_table,
+    "scores": tables.secondary_table,
+    "variants": tables.variants_table,
+    "data": tables.data_table,
+}
+_MARK = "TABLECOPY"
+_LATEX = {
+    "\u2212": "$-$",
+    "\u202f": "\\,",
+    "±": "$\\pm$",
+    "×": "$\\times$",
+    "≈": "$\\approx$",
+    "≠": "$\\neq$",
+    "·": "$\\cdot$",
+    "→": "$\\to$",
+    "▲": "$\\blacktriangle$",
+    "▼": "$\\blacktriangledown$",
+    "△": "$\\triangle$",
+    "▽": "$\\triangledown$",
+}
+"""What pdfLaTeX has no letters for; the triangles are those of ``amssymb``."""
 
 
 def write(ctx: Context, folder: Path) -> list[Path]:
-    """Writes comparisons and runs as CSV with all digits, and the tables as LaTeX (booktabs) and Markdown.
+    """Writes comparisons and runs as CSV with all digits, and the tables as LaTeX (booktabs), Markdown and CSV.
 
     Args:
         ctx: What to copy.
@@ -27,16 +51,49 @@ def write(ctx: Context, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = [_comparisons(ctx, folder / "comparisons.csv"), _runs(ctx, folder / "runs.csv")]
-    for name, made in COPIED.items():
-        markdown = bare(made(ctx))
-        tree = json.loads(pandoc(markdown, "markdown", "json"))
-        tree["blocks"] = natural_tables(tree["blocks"])
-        copies = {"tex": pandoc(json.dumps(tree), "json", "latex"), "md": pandoc(markdown, "markdown", "gfm")}
-        for extension, text in copies.items():
+    made = {name: bare(each) for name, table in COPIED.items() if (each := table(ctx))}
+    for extension, texts in _converted(made).items():
+        for name, text in texts.items():
             path = folder / f"{name}.{extension}"
-            path.write_text(re.sub(r" \{#tbl-\w+\}$", "", text, flags=re.M), encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
             written.append(path)
     return written
+
+
+def _converted(made: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The tables by extension and name; one run of pandoc for all of a kind, since starting it takes longest."""
+    marked = "\n\n".join(f"{_MARK} {name}\n\n{markdown}" for name, markdown in made.items())
+    tree = json.loads(pandoc(marked, "markdown", "json"))
+    found = [block for block in tree["blocks"] if block["t"] == "Table"]
+    cells = {name: _cells(table) for name, table in zip(made, found, strict=True)}
+    natural = json.dumps({**tree, "blocks": natural_tables(tree["blocks"])})
+    latex = re.sub("|".join(_LATEX), lambda each: _LATEX[each[0]], pandoc(natural, "json", "latex"))
+    return {
+        "csv": {name: _csv_text(rows) for name, rows in cells.items()},
+        "tex": _parted(latex),
+        "md": _parted(pandoc(marked, "markdown", "gfm")),
+    }
+
+
+def _parted(text: str) -> dict[str, str]:
+    """What follows each mark, by the name that stands in it."""
+    text = re.sub(r" \{#tbl-\w+\}$", "", text, flags=re.M)
+    _, *parts = re.split(rf"^{_MARK} (\w+)$", text, flags=re.M)
+    return {name: part.strip() + "\n" for name, part in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def _cells(table: Node) -> list[list[str]]:
+    """The shown text of a table's rows, its heading first, with plain minus signs and blanks."""
+    _, _, _, (_, head), bodies, _ = table["c"]
+    plainer = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": ""})
+    rows = [*head, *(row for body in bodies for row in body[3])]
+    return [[words(cell[4]).translate(plainer) for cell in cells] for _, cells in rows]
+
+
+def _csv_text(rows: Sequence[Sequence[str]]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()
 
 
 def bare(markdown: str) -> str:

@@ -9,6 +9,7 @@ import html
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ import pytest
 
 from ablations.errors import RenderError
 from ablations.reporting import copies, fragments, sections
+from ablations.reporting.builtin import pandoc
+from ablations.reporting.qmd import nodes, words
 from ablations.reporting.render import copy_project, find_quarto, project_of, render_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -269,3 +272,38 @@ def test_reading_a_report_needs_neither_torch_nor_a_drawing_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_copied_tables_are_read_by_the_programs_they_are_for(state: State, tmp_path: Path) -> None:
+    """What Markdown and LaTeX hold is what the CSV holds."""
+    ctx = state("failures").context()
+    copies.write(ctx, tmp_path)
+    for name in ("main", "scores", "variants", "data"):
+        with open(tmp_path / f"{name}.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+        assert len(rows) > 2
+        assert len({len(row) for row in rows}) == 1
+        latex = (tmp_path / f"{name}.tex").read_text(encoding="utf-8")
+        assert latex.startswith(r"\begin{longtable}") and latex.endswith("\\end{longtable}\n")
+        assert set(re.sub(r"[\x00-\x7f]", "", latex)) <= set("’“”")  # whatever else pdfLaTeX has no letter for
+        assert latex.split("\\endlastfoot")[1].count(r" \\" + "\n") == len(rows) - 1
+        tree = json.loads(pandoc((tmp_path / f"{name}.md").read_text(encoding="utf-8"), "gfm", "json"))
+        (table,) = [node for node in nodes(tree["blocks"]) if node["t"] == "Table"]
+        read = [words(row[1][0][4]) for row in [*table["c"][3][1], *table["c"][4][0][3]]]
+        assert [each.replace("\u00a0", " ") for each in read] == [row[0] for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_copied_tables_are_set_by_latex(state: State, tmp_path: Path) -> None:
+    copies.write(state("failures").context(), tmp_path)
+    inputs = "\n".join(rf"\input{{{name}.tex}}" for name in ("main", "scores", "variants", "data"))
+    lines = [
+        r"\documentclass{article}\usepackage{booktabs,longtable,amssymb}\begin{document}",
+        inputs,
+        r"\end{document}",
+    ]
+    (tmp_path / "all.tex").write_text("\n".join(lines), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
