@@ -59,6 +59,60 @@ ProfileOption = Annotated[
 
 
 @app.command()
+def init(
+    study: StudyOption = STUDY,
+    experiment: Annotated[
+        str, typer.Option(help="package.module:name of a Sacred experiment; by default the naming of methods.")
+    ] = "ablations.naming.experiment:ex",
+) -> None:
+    """Write a commented study of an experiment to start from."""
+    from ablations.authoring import start
+
+    loaded = start(study, experiment)
+    print(f"{study}: written, with {len(loaded.baseline)} parameters and a first ablation. Next: edit it, then")
+    print("ablations validate" + _given(study))
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Name of the new ablation.")],
+    settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="What it sets.")] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=V1,V2", help="Levels, each a variant; several make a grid.")
+    ] = None,
+    extends: Annotated[str | None, typer.Option(help="Whose changes come first.", autocompletion=_names)] = None,
+    combine: Annotated[
+        list[str] | None, typer.Option(help="Whose changes are made together.", autocompletion=_names)
+    ] = None,
+    question: Annotated[str, typer.Option(help="The question it answers.")] = "",
+    expect: Annotated[str | None, typer.Option(help="better, worse or same: said before the runs.")] = None,
+    group: Annotated[str, typer.Option(help="Heading under which the report shows it.")] = "",
+    study: StudyOption = STUDY,
+) -> None:
+    """Write an ablation into the study; all else stays as it is."""
+    from ablations.authoring import Entry, add
+    from ablations.plan import seed_words
+
+    entry = Entry(name, settings or (), sweep or (), extends, combine or (), question, expect, group)
+    loaded, written = add(study, entry)
+    count = next(len(each.levels) for each in loaded.ablations if each.name == name)
+    print(written)
+    print(f"{study}: written. {count} variant{'s' if count != 1 else ''} x {seed_words(loaded)} to run.")
+
+
+@app.command()
+def rm(
+    name: Annotated[str, typer.Argument(help="An ablation.", autocompletion=_names)], study: StudyOption = STUDY
+) -> None:
+    """Take an ablation out of the study; no result is touched."""
+    from ablations.authoring import remove
+
+    _, profiles = remove(study, name)
+    also = f", also from profile {' and '.join(profiles)}" if profiles else ""
+    print(f"{study}: {name} removed{also}. What has run of it stays in the results.")
+
+
+@app.command()
 def validate(study: StudyOption = STUDY, profile: ProfileOption = None) -> None:
     """Say everything that is wrong with a study; runs nothing."""
     from ablations.plan import expand, seed_words
@@ -107,9 +161,7 @@ def run(
     with _stoppable("Stopped. What has ended is kept; `ablations run` goes on from there."):
         completed = commands.run_study(loaded, store, _out(), only, workers, executor, retry)
     if completed and not only:
-        options = [("--study", study, STUDY), ("--results", results, RESULTS), ("--profile", profile, None)]
-        given = [text for name, value, default in options if value != default for text in (name, str(value))]
-        _out().print(f"Next: {shlex.join(['ablations', 'report', *given])}", soft_wrap=True)
+        _out().print(f"Next: ablations report{_given(study, results, profile)}", soft_wrap=True)
     raise typer.Exit(0 if completed else 1)
 
 
@@ -314,6 +366,13 @@ def _out() -> Console:
     from rich.console import Console
 
     return Console(markup=False, highlight=False)  # names are the user's: a bracket in them is no markup
+
+
+def _given(study: Path, results: Path = RESULTS, profile: str | None = None) -> str:
+    """The options that are not what they are by default, to be repeated in the next command."""
+    options = [("--study", study, STUDY), ("--results", results, RESULTS), ("--profile", profile, None)]
+    given = [text for name, value, default in options if value != default for text in (name, str(value))]
+    return "".join(f" {shlex.quote(each)}" for each in given)
 
 
 def _with_profile(study: Study) -> str:
