@@ -51,7 +51,10 @@ class Place:
     def run(self, *arguments, **options):
         """Runs `ablations run` to its end: its exit code and what it said."""
         with self.start(*arguments, **options) as process:
-            said, _ = process.communicate(timeout=120)
+            try:
+                said, _ = process.communicate(timeout=120)
+            finally:
+                process.kill()
         return process.returncode, said
 
     def status(self):

@@ -75,5 +75,11 @@ def _stumble(kind):
     if kind == "linger":
         time.sleep(60)
     if kind == "memory":
-        resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
-        bytearray(2**31)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + 2**28
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        bytearray(2**30)
+    if kind == "oom":
+        Path(os.environ["WALK_CGROUP"], "cgroup.procs").write_text(str(os.getpid()))
+        held = [bytearray(b"x" * 2**22) for _ in range(2**7)]  # 512 MiB, or what the group grants
+        held.clear()
