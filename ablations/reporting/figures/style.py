@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,10 +92,42 @@ def axes_at(figure: Figure, left: float, bottom: float, width: float, height: fl
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes an SVG without a date or random ids."""
+    """Writes an SVG without a date or random ids, and without what nobody sees: comments, blanks, far decimals."""
+    drawn = io.StringIO()
     with look():
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    path.write_text(slim(drawn.getvalue()), encoding="utf-8")
     return path
+
+
+_SLIMMER = tuple(
+    (re.compile(pattern, re.DOTALL), replacement)
+    for pattern, replacement in (
+        (r"<!--.*?-->|<metadata>.*?</metadata>", ""),
+        (r">\s+<", "><"),
+        (r'<g id="[^"]*"', "<g"),  # ids that nothing refers to: those of paths and clips stay
+        (r"xlink:href", "href"),
+        (r"DejaVuSans-Bold-", "b"),
+        (r"DejaVuSans-", "d"),
+        (r' transform="translate\((\d+)(?:\.\d+)? 0\)"/>', r' x="\1"/>'),  # a glyph's place, in 64ths of its size
+    )
+)
+_PATH = re.compile(r' d="([^"]*)"')
+_COMMAND = re.compile(r"\s*([A-Za-z])\s*")
+_FAR, _NEAR = re.compile(r"(\d\.\d\d)\d+"), r"\1"
+_PLACE = re.compile(r' (?:x|y)="-?\d+\.\d{3,}"')
+
+
+def slim(svg: str) -> str:
+    """An SVG that looks the same and is half as large: places to a hundredth of a point, no names but those in use.
+
+    >>> slim('<g id="a">\\n <!-- a --> <path id="b" d="M 1.23456 2 \\nL 3 4.5 \\n"/></g>')
+    '<g><path id="b" d="M1.23 2L3 4.5"/></g>'
+    """
+    for pattern, replacement in _SLIMMER:
+        svg = pattern.sub(replacement, svg)
+    svg = _PATH.sub(lambda found: f' d="{_FAR.sub(_NEAR, _COMMAND.sub(_NEAR, found[1].strip()))}"', svg)
+    return _PLACE.sub(lambda found: _FAR.sub(_NEAR, found[0]), svg)
 
 
 @functools.cache
