@@ -23,6 +23,7 @@ from ablations.reporting.verdicts import verdict_cell
 from ablations.study import Ablation
 
 EXPLORATORY = "Exploratory: no verdict of this report rests on what follows."
+SIMPLE_FACTOR = 1.4  # sd of a difference / sd of a run, in the sentence about interactions
 RANKED = ("helps", "hurts", "helps_negligible", "hurts_negligible", "equivalent", "inconclusive")
 
 
@@ -79,7 +80,8 @@ def levels(ctx: Context, folder: Path) -> str:
             alpha=ctx.study.alpha,
         )
         text = trend_sentence(tested, metric=tables.words_of(ctx.study.metric), unit=ctx.study.unit)
-        said.append(tied_figures(escape(text)))
+        ids = [run_id for name in sweep.levels for run_id in ctx.ids[name]]
+        said.append(evident(tied_figures(escape(text)), ids, tested.levels))
     return bullets(said)
 
 
@@ -91,7 +93,10 @@ def combinations(ctx: Context, folder: Path) -> str:
             said.append(f"{code(tested.combination)}: no result yet.")
             continue
         text = interaction_sentence(tested, alpha=ctx.study.alpha, unit=ctx.study.unit)
-        said.append(tied_figures(escape(text)))
+        arms = (ctx.baseline.name, *tested.parts, tested.combination)
+        ids = [run_id for name in arms for run_id in ctx.ids[name]]
+        declared = (tested.smallest_effect, round(tested.sd_factor, 1), SIMPLE_FACTOR)
+        said.append(evident(tied_figures(escape(text)), ids, declared))
     return bullets(said)
 
 

@@ -53,7 +53,7 @@ def interaction_sentence(interaction: Interaction, *, alpha: float = 0.05, unit:
             f"(two one-sided paired t-tests, {p_value(interaction.p_tost, alpha)})."
         )
     text += (
-        f" With {k} parts the sd of an interaction is {interaction.sd_factor:.1f} times that of a run, against 1.4 for "
+        f" With {k} parts the sd of an interaction is {interaction.sd_factor:.2g} times that of a run, against 1.4 for "
         "a simple difference."
     )
     if k >= UNUSUAL_PARTS:

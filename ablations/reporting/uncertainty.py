@@ -171,7 +171,7 @@ def _chance(p: float | None) -> str:
 def _tests_table(ctx: Context, tested: Sequence[Comparison]) -> str:
     heads = ("n", "Adj. p", "Sign-flip p", "its least", "Sign-flip, adj. p", "Pooled p")
     columns = [Column("Arm"), *(Column(head, "right") for head in heads), Column("Remark")]
-    rows = []
+    rows: list[list[str]] = []
     for each in tested:
         unstable = each.p is None
         n, ids = each.itt_n if unstable else each.n, _outcomes(ctx, each) if unstable else ctx.pair_ids(each.arm)
@@ -184,6 +184,8 @@ def _tests_table(ctx: Context, tested: Sequence[Comparison]) -> str:
         ]
         remarks = "runs diverged" if unstable else "; ".join(FLAGS[flag] for flag in TESTED_FLAGS if flag in each.flags)
         rows.append([code(each.arm), count(n), *(evidence(cell, ids) for cell in cells), remarks])
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     caption = (
         "Adj. p: what the verdicts rest on, from the paired t-test (from the sign-flip test where runs diverged). The "
         "sign-flip test needs no normal distribution and has few values at few seeds; the pooled-variance test takes "

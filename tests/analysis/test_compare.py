@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from ablations.analysis.compare import compare
+from ablations.analysis.table import Columns
 from ablations.errors import AblationsError
 
 BASE = [0.50, 0.52, 0.49, 0.51, 0.53]
@@ -64,6 +65,27 @@ def test_no_shared_seed_gives_welchs_interval_and_no_verdict(scores):
     # By hand: means .51 and .565; R: t.test(c(.55, .58), c(.5, .52)): se sqrt(.00045/2 + .0002/2) = .018028, df 1.742
     assert c.welch_difference == pytest.approx(0.055)
     assert c.welch_high - c.welch_difference == pytest.approx(0.018028 * 4.9684, rel=2e-3)
+
+
+def test_welchs_interval_on_the_sleep_data_is_that_of_r():
+    # R: t.test(extra ~ group, data = sleep): 95 percent confidence interval -3.3654832 .2054832 (Student 1908)
+    sleep = {"1": [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0],
+             "2": [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]}  # fmt: skip
+    rows = [(drug, f"{drug}-{at}", value) for drug, values in sleep.items() for at, value in enumerate(values)]
+    [c] = compare(pd.DataFrame(rows, columns=["variant", "seed", "value"]), baseline="2", metric="extra")
+    assert (c.n, c.verdict) == (0, "not_assessed")
+    assert (c.welch_low, c.welch_high) == pytest.approx((-3.3654832, 0.2054832), abs=5e-8)
+
+
+def test_the_whole_comparison_of_the_sleep_data_is_that_of_r():
+    # R: t.test(extra ~ group, data = sleep, paired = TRUE): t = -4.0621, df = 9, p = .002833, -2.4598858 to -.7001142
+    drug_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    drug_2 = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    frame = pd.DataFrame({"drug": [1] * 10 + [2] * 10, "patient": [*range(10)] * 2, "extra": drug_1 + drug_2})
+    [c] = compare(frame, baseline="1", metric="extra", columns=Columns(variant="drug", seed="patient"))
+    assert (c.t, c.df, c.p) == (pytest.approx(4.0621, abs=5e-5), 9, pytest.approx(0.002833, abs=5e-7))
+    assert (c.ci_low, c.ci_high) == pytest.approx((0.7001142, 2.4598858), abs=5e-8)
+    assert (c.verdict, c.better) == ("helps", 9)  # patient 5 slept as long on both
 
 
 def test_seeds_without_a_partner_are_listed(scores):

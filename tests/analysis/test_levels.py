@@ -34,6 +34,17 @@ def test_the_slope_is_the_mean_of_the_seeds_slopes_per_doubling(scores):
     assert found.slope.n == 4
 
 
+def test_the_slope_of_the_girls_jaws_is_the_published_one(scores):
+    # Potthoff & Roy 1964, Table 1: distance in mm of 11 girls at 8, 10, 12, 14 years; the line is 17.3727 + .4795 age
+    girls = """21 20 21.5 23 21 21.5 24 25.5 20.5 24 24.5 26 23.5 24.5 25 26.5 21.5 23 22.5 23.5 20 21 21 22.5 21.5 22.5
+        23 25 23 23 23.5 24 20 21 22 21.5 16.5 19 19 19.5 24.5 25 28 28"""
+    distances = np.array(girls.split(), dtype=float).reshape(11, 4)
+    arms = dict(zip(("base", "ten", "twelve", "fourteen"), distances.T.tolist(), strict=True))
+    found = over(scores, arms, {"base": 8, "ten": 10, "twelve": 12, "fourteen": 14}, scale="linear")
+    assert found.slope.value == pytest.approx(0.4795, abs=5e-5)
+    assert np.mean(found.means) - found.slope.value * 11 == pytest.approx(17.3727, abs=5e-5)
+
+
 def test_a_parabola_has_its_own_curvature(scores):
     noise = np.random.default_rng(0).normal(0, 0.001, size=(4, 5))
     arms = {f"x{x}" if x else "base": [0.5 - 0.01 * x**2 + e for e in noise[x]] for x in range(4)}

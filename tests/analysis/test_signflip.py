@@ -49,3 +49,13 @@ def test_ties_are_counted_in_spite_of_rounding():
 def test_the_least_seeds_for_holms_first_step(family, seeds):
     assert least_seeds(family) == seeds
     assert floor(seeds) <= 0.05 / family < floor(seeds - 1)
+
+
+def test_the_p_of_darwins_maize_is_fishers(monkeypatch):
+    # Fisher 1935, section 21: crossed - self-fertilised plants in eighths of an inch; of the 2^15 patterns of signs 863
+    # have a sum of 314 or more, and as many one of -314 or less.
+    maize = np.array([49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48], dtype=float)
+    assert maize.sum() == 314
+    assert sign_flip(maize[None])[0] == pytest.approx(2 * 863 / 2**15, abs=0.003)  # sampled: 3 standard errors
+    monkeypatch.setattr(signflip, "EXACT_UP_TO", 15)
+    assert sign_flip(maize[None])[0] == 2 * 863 / 2**15

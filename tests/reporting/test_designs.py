@@ -27,6 +27,11 @@ ablations:
 """
 
 
+def shown(markdown: str) -> str:
+    """What a reader sees of it."""
+    return re.sub(r"\[([^\]]*)\]\{\.evidence[^}]*\}", r"\1", markdown).replace("\u00a0", " ")
+
+
 def test_the_baseline_is_one_of_a_sweeps_levels(state: State) -> None:
     found = {sweep.parameter: sweep.levels for sweep in designs.sweeps(state("complete").context())}
     assert found == {
@@ -56,14 +61,16 @@ def test_a_combination_is_held_against_the_sum_of_its_parts(synthetic: ModuleTyp
     study = synthetic.write_study(tmp_path, COMBINED)
     synthetic.write_results(study, tmp_path / "results", effects={"deep": 0.02, "wide": 0.03, "both": 0.01})
     said = designs.combinations(load_context(study, tmp_path / "results"), tmp_path)
-    assert said.startswith("- both changes the metric by +0.0")
-    assert "for the sum of its 2 parts: an interaction, −0.04" in said
+    plain = shown(said)
+    assert plain.startswith("- both changes the metric by +0.0")
+    assert "for the sum of its 2 parts: an interaction, −0.04" in plain
+    assert "2 times that of a run, against 1.4 for a simple difference" in said.replace("\u00a0", " ")  # no results
 
 
 def test_a_combination_that_adds_up_is_held_against_the_smallest_effect(synthetic: ModuleType, tmp_path: Path) -> None:
     study = synthetic.write_study(tmp_path, COMBINED.replace("seeds: 5", "seeds: 5\nsmallest_effect: 0.05"))
     synthetic.write_results(study, tmp_path / "results", effects={"deep": 0.02, "wide": 0.03, "both": 0.05})
-    said = designs.combinations(load_context(study, tmp_path / "results"), tmp_path)
+    said = shown(designs.combinations(load_context(study, tmp_path / "results"), tmp_path))
     assert "It is smaller than the smallest interaction of interest, 0.05 (two one-sided paired t-tests, p" in said
 
 
@@ -89,7 +96,7 @@ def test_a_grid_has_shares_of_variance_and_is_no_change_of_one_thing(synthetic: 
     study = synthetic.write_study(tmp_path, GRID)
     synthetic.write_results(study, tmp_path / "results", effects=CELLS)
     ctx = load_context(study, tmp_path / "results")
-    said = re.sub(r"\[([^\]]*)\]\{\.evidence[^}]*\}", r"\1", designs.importance(ctx, tmp_path)).replace("\u00a0", " ")
+    said = shown(designs.importance(ctx, tmp_path))
     assert said.startswith("# What matters most {#sec-importance}")
     assert "Over the grid `sizes`: Analysis of variance with the seeds as blocks (type II)" in said
     [layers] = re.findall(r"- decoder\.layers accounts for (\d+) % of the variance of 16 runs", said)

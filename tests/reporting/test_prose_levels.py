@@ -90,7 +90,7 @@ BOTH = Interaction(
     logit=None,
 )
 FIGURES = "both changes the metric by +0.078 against +0.088 for the sum of its"
-NOISE = "the sd of an interaction is 2.0 times that of a run, against 1.4 for a simple difference."
+NOISE = "the sd of an interaction is 2 times that of a run, against 1.4 for a simple difference."
 
 
 @pytest.mark.parametrize(
