@@ -1005,7 +1005,9 @@ CHANGE = st.fixed_dictionaries(
 FILES = st.fixed_dictionaries(
     {"study": st.just("a") | ANY},
     optional={
-        "seeds": st.integers(-1, 4) | ANY,
+        "seeds": st.integers(-1, 4)
+        | st.dictionaries(st.sampled_from(["min", "max", "step"]), st.integers(-1, 12) | ANY)
+        | ANY,
         "alpha": VALUES,
         "experiment": VALUES,
         "baseline": ANY,

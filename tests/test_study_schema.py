@@ -69,6 +69,8 @@ def test_parameters_may_be_nested_or_dotted_everywhere():
         ("{study: a, baseline: {decoder: {layer: 3}}}", "baseline.decoder"),
         ("{study: a, baseline: {decoder.layers: 0}}", "baseline.decoder.layers"),
         ("{study: a, seeds: [1, 1]}", "seeds"),
+        ("{study: a, seeds: {min: 5}}", "seeds"),
+        ("{study: a, seeds: {min: 5, max: 12, stp: 2}}", "seeds"),
         ("{study: a, ablations: {x: {group: y}}}", "ablations.x"),
         ("{study: a, ablations: {x: {set: {}}}}", "ablations.x.set"),
         ("{study: a, ablations: {x: {sweep: {decoder.layers: [0]}}}}", "ablations.x.sweep.decoder.layers.0"),
