@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 ENDED = ("completed", "diverged", "failed")
+RECORDED: dict[str, type] = {  # what every reader of a record relies on
+    "run_id": str, "seed": int, "config_hash": str, "experiment": str, "config": dict, "status": str, "scores": dict,
+    "info": dict, "environment": dict, "code": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,16 @@ class Store:
 
 def outcome_of(run_dir: Path) -> dict[str, Any] | None:
     """The record in a run's folder, or None; raises AblationsError where it is damaged or of a newer version."""
-    return read_versioned(run_dir / "record.json", "record", FORMAT)
+    record = read_versioned(run_dir / "record.json", "record", FORMAT)
+    if record is not None and (missed := lacking(record)):
+        path = run_dir / "record.json"
+        raise AblationsError(f"{path}: expected {', '.join(missed)} in a record; ablations doctor --fix puts it aside")
+    return record
+
+
+def lacking(record: Mapping[str, Any]) -> list[str]:
+    """What a record must hold and does not, or not in its type."""
+    return [name for name, kind in RECORDED.items() if not isinstance(record.get(name), kind)]
 
 
 def job_of(run_dir: Path) -> dict[str, Any] | None:

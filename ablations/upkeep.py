@@ -16,7 +16,7 @@ from ablations import claims, index
 from ablations.errors import AblationsError
 from ablations.files import read_json, read_versioned
 from ablations.plan import RunKey, config_hash
-from ablations.store import FORMAT, Store, outcome_of, read_metrics
+from ablations.store import FORMAT, Store, lacking, outcome_of, read_metrics
 from ablations.trials import read_trials
 
 State = Literal["fine", "note", "problem", "repaired"]
@@ -143,18 +143,16 @@ def _versions(folder: Path) -> Iterator[Finding]:
 def _record(folder: Path) -> Iterator[Finding]:
     """Whether a record is of the run whose folder it lies in, and complete."""
     with contextlib.suppress(AblationsError, OSError):
-        record = outcome_of(folder)
+        record = read_versioned(folder / "record.json", "record", FORMAT)
         if record is None:
             claim = read_json(folder / claims.NAME)
             if claim is not None:
                 found = f"its process ({claim.get('pid')} on {claim.get('host')}) ended without a word"
                 yield Finding("results", folder.name, "note", found, "ablations run goes on with it")
             return
-        lacking = [
-            name for name in ("run_id", "seed", "status", "config", "experiment", "scores") if name not in record
-        ]
-        if lacking:
-            found = f"lacks {', '.join(lacking)}"
+        missed = lacking(record)
+        if missed:
+            found = f"lacks {', '.join(missed)}"
         elif _own_id(record) != folder.name:
             found = f"is of the run {_own_id(record)}: its config, seed or folder was changed after it was written"
         else:

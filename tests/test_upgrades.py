@@ -112,3 +112,14 @@ def test_a_file_that_does_not_say_its_format_is_not_guessed_at(tmp_path, found):
     path.write_text(json.dumps({"format": found, "status": "completed"}))
     with pytest.raises(AblationsError, match=r"expected a record with its format, from 1 to 3, found"):
         read_versioned(path, "record", 3)
+
+
+@pytest.mark.parametrize("command", ["status", "run"])
+def test_a_record_that_lacks_something_is_one_clear_error(kept, command):
+    study, store = kept
+    path = store.run_dir(run_keys(study)[0].run_id) / "record.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "scores": [1], "config": None}))
+    done = on_the_command_line(command, store)
+    assert isinstance(done.exception, AblationsError)
+    assert str(done.exception) == (f"{path}: expected config, scores in a record; ablations doctor --fix puts it aside")
