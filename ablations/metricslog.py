@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -100,8 +99,8 @@ class MetricsLog:
         file = self._begin([]) if self._file is None else self._file  # not before: an earlier attempt's may be taken up
         content = line.encode()
         try:
-            if os.write(file, content) < len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            while content:  # what is left of a short write makes the system say why
+                content = content[os.write(file, content) :]
         except OSError as error:
             self._error = OSError(error.errno, error.strerror, str(self._path))
             raise self._error from error

@@ -1,37 +1,13 @@
 """Several `ablations run` on one results folder, on one host and on what each other takes for another."""
 
 import os
-import shutil
 import signal
-import subprocess
 import time
 
 import pytest
-from walking import check_that_nothing_was_repeated, kill
+from walking import check_that_nothing_was_repeated, elsewhere, finish, kill, on_host
 
 pytestmark = pytest.mark.slow
-
-OTHER_HOST = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts")
-"""Runs a command where process ids mean something else, as on another host; its name is changed, too."""
-
-
-def can_leave_this_host():
-    if not shutil.which("unshare"):
-        return False
-    return subprocess.run([*OTHER_HOST, "true"], capture_output=True, check=False).returncode == 0
-
-
-elsewhere = pytest.mark.skipif(not can_leave_this_host(), reason="needs the right to make process namespaces (root)")
-
-
-def on_host(name):
-    return (*OTHER_HOST, "sh", "-c", f'hostname {name} && exec "$0" "$@"')
-
-
-def finish(processes, seconds=120):
-    said = [process.communicate(timeout=seconds)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(said)
-    return said
 
 
 def test_three_that_start_at_once_run_each_cell_once_and_all_end_with_the_whole_table(place, unbroken):

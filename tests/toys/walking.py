@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+
+import pytest
 
 from ablations.files import read_json
 
@@ -134,3 +137,26 @@ def kill(pid, sent=signal.SIGKILL):
     except ProcessLookupError:
         return False
     return True
+
+
+OTHER_HOST = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts")
+"""Runs a command where process ids mean something else, as on another host; its name is changed, too."""
+
+
+def can_leave_this_host():
+    if not shutil.which("unshare"):
+        return False
+    return subprocess.run([*OTHER_HOST, "true"], capture_output=True, check=False).returncode == 0
+
+
+elsewhere = pytest.mark.skipif(not can_leave_this_host(), reason="needs the right to make process namespaces (root)")
+
+
+def on_host(name):
+    return (*OTHER_HOST, "sh", "-c", f'hostname {name} && exec "$0" "$@"')
+
+
+def finish(processes, seconds=120):
+    said = [process.communicate(timeout=seconds)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(said)
+    return said
