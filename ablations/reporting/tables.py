@@ -106,12 +106,19 @@ def main_table(ctx: Context) -> str:
         "n: runs with a result of those planned. Difference: arm minus baseline, mean over shared seeds, with its 95 % "
         f"paired-t interval. p: {_correction(ctx)}. Params, time: parameters and training time, means over runs.{bold}"
     )
+    if any(each.n_diverged or each.baseline_diverged for each in ctx.comparisons):
+        caption += (
+            " Where runs diverged, mean, difference and interval are among runs that finished, and p counts all of "
+            "them (@tbl-diverged)."
+        )
     return table(columns, rows, label="main", caption=caption)
 
 
 def _correction(ctx: Context) -> str:
     sizes = {each.family: each.family_size for each in ctx.comparisons}
     tested = "paired t-test (sign-flip test where runs diverged)"
+    if ctx.study.looks > 1:
+        tested += f" at the level {ctx.study.alpha / ctx.study.looks:.3g}"
     if ctx.study.correction == "none":
         return f"{tested}, not corrected for multiple testing"
     families = " and ".join(f"{n} arms" if n > 1 else "1 arm" for n in sizes.values()) or "no arms"

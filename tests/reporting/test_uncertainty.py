@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
@@ -207,3 +208,14 @@ def test_the_design_says_what_the_seeds_can_find_before_and_after_the_runs(state
     # method: 10.4 for 10 arms, 3.26 for one; 7 arms lie between
     assert 3.26 < float(re.search(r"difference of (\d+\.\d+) times", before)[1]) < 10.4
     assert "at the median sd seen" in after and "median" not in before
+
+
+@pytest.mark.slow
+def test_a_million_examples_are_read_in_less_than_five_seconds(tmp_path: Path) -> None:
+    path = tmp_path / example_scores.FILE
+    rows = [{"example": at, "true": f"get name {at}", "predicted": "x", "f1": at / 5000} for at in range(5000)]
+    path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    start = time.process_time()
+    for _ in range(200):  # 40 arms, 5 seeds
+        example_scores.read_examples(path, "f1")
+    assert time.process_time() - start < 5
