@@ -22,6 +22,7 @@ from ablations.reporting.policy import with_policy
 from ablations.reporting.qmd import Node, Numbers, attributes, expand_includes, inlines, resolve, walk, words
 
 PANDOC_SECONDS = 120
+_RUNS = re.compile(r'data-runs="([0-9a-f]+-s\d+(?: [0-9a-f]+-s\d+)*)"')
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,25 @@ def render(
 
 
 def _read(project: Path) -> Node:
-    text = expand_includes(project / "index.qmd", project)
-    tree: Node = json.loads(pandoc(text, "markdown", "json"))
-    return tree
+    """The report as pandoc's tree. pandoc reads long attributes slowly, so those with run ids are put in afterwards."""
+    ids: dict[str, str] = {}
+
+    def shorten(found: re.Match[str]) -> str:
+        return f'data-runs="{ids.setdefault(found[1], f"the-{len(ids)}th-runs")}"'
+
+    text = _RUNS.sub(shorten, expand_includes(project / "index.qmd", project))
+    long = {short: runs for runs, short in ids.items()}
+    tree = re.sub(r"the-\d+th-runs", lambda found: long.get(found[0], found[0]), pandoc(text, "markdown", "json"))
+    read: Node = json.loads(tree)
+    return read
 
 
 def _document(tree: Node, output: str, metadata: Mapping[str, str]) -> Document:
     meta = tree["meta"]
     title = metadata.get("title") or words(meta.get("title", {}).get("c", [])) or "Report"
     resolved, numbers = resolve(tree, output)
-    resolved["blocks"] = walk(resolved["blocks"], lambda node: _plain_code(node, output))
-    resolved["blocks"] = walk(resolved["blocks"], lambda node: _table_widths(node, output))
-    resolved["blocks"] = walk(resolved["blocks"], _spanning_rows)
+    change = {"CodeBlock": lambda node: _plain_code(node, output), "Table": lambda node: _laid_out(node, output)}
+    resolved["blocks"] = walk(resolved["blocks"], lambda node: change.get(node["t"], _as_it_is)(node))
     return Document(resolved, numbers, title, words(meta.get("lang", {}).get("c", [])) or "en")
 
 
@@ -109,22 +117,22 @@ def _asset(name: str) -> str:
     return (resources.files("ablations.reporting") / "assets" / name).read_text(encoding="utf-8")
 
 
-def _plain_code(node: Node, output: str) -> Node | None:
-    """Code carries no language: its highlighting would need styles that the page does not allow."""
-    if node["t"] == "CodeBlock":
-        return {"t": "CodeBlock", "c": [["", [], [["tabindex", "0"]] if output == "html" else []], node["c"][1]]}
+def _as_it_is(node: Node) -> None:
     return None
+
+
+def _plain_code(node: Node, output: str) -> Node:
+    """Code carries no language: its highlighting would need styles that the page does not allow."""
+    return {"t": "CodeBlock", "c": [["", [], [["tabindex", "0"]] if output == "html" else []], node["c"][1]]}
 
 
 def natural_tables(blocks: list[Node]) -> list[Node]:
     """Blocks whose tables are as wide as their contents, group names across the row."""
-    widthless: list[Node] = walk(blocks, lambda node: _table_widths(node, "html"))
-    return list(walk(widthless, _spanning_rows))
+    changed: list[Node] = walk(blocks, lambda node: _laid_out(node, "html") if node["t"] == "Table" else None)
+    return changed
 
 
-def _table_widths(node: Node, output: str) -> Node | None:
-    if node["t"] != "Table":
-        return None
+def _laid_out(node: Node, output: str) -> Node:
     (identifier, classes, pairs), *rest = node["c"]
     given = dict(pairs).get("tbl-colwidths")
     specs = rest[1]
@@ -137,13 +145,13 @@ def _table_widths(node: Node, output: str) -> Node | None:
         pairs_of = zip(specs, shares, strict=True)
         specs = [[align, {"t": "ColWidth", "c": width / sum(shares)}] for (align, _), width in pairs_of]
     kept = [[key, value] for key, value in pairs if key != "tbl-colwidths"]
-    return {"t": "Table", "c": [[identifier, classes, kept], rest[0], specs, *rest[2:]]}
+    made = {"t": "Table", "c": [[identifier, classes, kept], rest[0], specs, *rest[2:]]}
+    _spanning_rows(made)
+    return made
 
 
 def _spanning_rows(node: Node) -> None:
     """A row of which only the first cell says something, in bold, names a group: it spans the table."""
-    if node["t"] != "Table":
-        return
     for _, _, _, rows in node["c"][4]:
         for row in rows:
             first, *others = row[1]

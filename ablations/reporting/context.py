@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -116,6 +117,25 @@ class Context:
     def status_of(self) -> Mapping[str, str]:
         """Status of each planned run by its id."""
         return dict(zip(self.runs["run_id"], self.runs["status"], strict=True))
+
+    @cached_property
+    def completed_runs(self) -> Mapping[str, list[dict[str, Any]]]:
+        """The rows of each variant's completed runs, by seed."""
+        found: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in self.variants}
+        for run in self.runs.to_dict("records"):
+            if run["status"] == "completed":
+                found[run["variant"]].append(run)
+        return found
+
+    @cached_property
+    def values(self) -> Mapping[tuple[str, str], list[float]]:
+        """What is a finite number of each variant and metric, by seed."""
+        found: dict[tuple[str, str], list[float]] = {}
+        columns = (self.scores[name] for name in ("variant", "metric", "value"))
+        for variant, metric, value in zip(*columns, strict=True):
+            if math.isfinite(value):
+                found.setdefault((variant, metric), []).append(float(value))
+        return found
 
     @property
     def planned(self) -> int:

@@ -53,14 +53,12 @@ def half_interval(values: Iterable[Any]) -> float | None:
 
 def scores_of(ctx: Context, variant: str, metric: str) -> list[float]:
     """A variant's values of a metric, one per completed run, by seed."""
-    part = ctx.scores[(ctx.scores["variant"] == variant) & (ctx.scores["metric"] == metric)]
-    return figures(part["value"])
+    return list(ctx.values.get((variant, metric), ()))
 
 
 def column_of(ctx: Context, variant: str, column: str) -> list[float]:
     """A variant's values of a column of the runs table, completed runs only."""
-    part = ctx.runs[(ctx.runs["variant"] == variant) & (ctx.runs["status"] == "completed")]
-    return figures(part[column])
+    return figures(run[column] for run in ctx.completed_runs[variant])
 
 
 def seconds_of(ctx: Context, variant: str) -> list[float]:

@@ -5,7 +5,6 @@ Only what the report's own ``.qmd`` files use is understood; anything else reach
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -95,19 +94,21 @@ def resolve(document: Node, output: str, *, number_sections: bool = True) -> tup
     Raises:
         RenderError: A reference that leads nowhere, or an id given twice.
     """
-    document = copy.deepcopy(document)
     blocks = walk(document["blocks"], lambda node: _conditional(node, output))
     numbers = _number(blocks, number_sections)
     if numbers.duplicates:
         raise RenderError("given to two places: " + ", ".join(sorted(set(numbers.duplicates))))
     missing: list[str] = []
-    blocks = walk(blocks, lambda node: _reference(node, numbers, missing))
+
+    def change(node: Node) -> list[Node] | Node | None:
+        if node["t"] == "Cite":
+            return _reference(node, numbers, missing)
+        return _callout(node, output) if node["t"] == "Div" else _figure(node, numbers, output)
+
+    blocks = walk(blocks, change)
     if missing:
         raise RenderError("referred to but not in the report: @" + ", @".join(dict.fromkeys(missing)))
-    blocks = walk(blocks, lambda node: _figure(node, numbers, output))
-    blocks = walk(blocks, lambda node: _callout(node, output))
-    document["blocks"] = blocks
-    return document, numbers
+    return {**document, "blocks": blocks}, numbers
 
 
 # -- walking pandoc's tree ------------------------------------------------------------------------------------
@@ -122,9 +123,12 @@ def walk(tree: Any, change: Callable[[Node], list[Node] | Node | None]) -> Any:
             out.extend(new) if isinstance(item, dict) and isinstance(new, list) else out.append(new)
         return out
     if isinstance(tree, dict):
-        node = {key: walk(value, change) if key == "c" else value for key, value in tree.items()}
-        if "t" not in node:
+        if isinstance(tree.get("c"), str) or ("t" in tree and "c" not in tree):  # most nodes: words and blanks
+            changed = change(tree)
+            return tree if changed is None else changed
+        if "t" not in tree:
             return {key: walk(value, change) for key, value in tree.items()}
+        node = {**tree, "c": walk(tree["c"], change)}
         changed = change(node)
         return node if changed is None else changed
     return tree
