@@ -60,7 +60,7 @@ def test_failures_are_shown_with_their_cause_and_stop_nothing(coin_study):
     assert done.returncode == 1
     assert "edge, seed 1: ValueError: the coin stood on its edge" in done.stdout
     assert "away, seed 0: Diverged: step 10: the coin rolled away" in done.stdout
-    assert "dead, seed 2: killed by SIGKILL (out of memory?)" in done.stdout
+    assert re.search(r"dead, seed 2: .*killed by SIGKILL", done.stdout)
     assert "✓ 8 completed" in done.stdout
     status = ablations("status", folder=folder)
     assert re.search(r"edge +✓ 2 completed, ✗ 1 failed", status.stdout)
