@@ -165,7 +165,10 @@ def test_a_look_waits_for_a_search_but_not_for_one_that_has_found_nothing(tmp_pa
         if variant.waits_for:
             continue
         folder = store.prepare(key, variant, study.experiment)
-        record = {"format": 1, "status": "completed", "scores": {"test_height": key.seed + (key.variant == "higher")}}
+        record = json.loads((folder / "job.json").read_text()) | {
+            "status": "completed", "info": {}, "environment": {}, "code": {},
+            "scores": {"test_height": key.seed + (key.variant == "higher")},
+        }  # fmt: skip
         (folder / "record.json").write_text(json.dumps(record))
     assert standing(study, store).taken == ()
     tuned = study.ablations[-1]
