@@ -200,7 +200,7 @@ def pack(
     results: ResultsOption = RESULTS,
     profile: ProfileOption = None,
 ) -> None:
-    """Copy what a report needs of a study's runs into a small folder, to keep or to send."""
+    """Copy what a report needs of the runs, to keep or send."""
     from ablations.packing import pack as pack_results
 
     loaded, store = _load(study, results, profile)
