@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import html
+import itertools
 import json
 import re
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 
 from ablations.errors import RenderError
 from ablations.reporting.policy import with_policy
-from ablations.reporting.qmd import Node, Numbers, attributes, expand_includes, inlines, resolve, walk, words
+from ablations.reporting.qmd import Node, Numbers, attributes, chapters, expand_includes, inlines, resolve, walk, words
 
 PANDOC_SECONDS = 120
 _RUNS = re.compile(r'data-runs="([0-9a-f]+-s\d+(?: [0-9a-f]+-s\d+)*)"')
@@ -84,9 +85,18 @@ def _read(project: Path) -> Node:
 
     text = _RUNS.sub(shorten, expand_includes(project / "index.qmd", project))
     long = {short: runs for runs, short in ids.items()}
-    tree = re.sub(r"the-\d+th-runs", lambda found: long.get(found[0], found[0]), pandoc(text, "markdown", "json"))
-    read: Node = json.loads(tree)
-    return read
+    with ThreadPoolExecutor() as pool:
+        read = list(pool.map(lambda part: pandoc(part, "markdown", "json"), _halves(text)))
+    trees = [json.loads(re.sub(r"the-\d+th-runs", lambda found: long.get(found[0], found[0]), each)) for each in read]
+    return {**trees[0], "blocks": [block for tree in trees for block in tree["blocks"]]}
+
+
+def _halves(text: str) -> list[str]:
+    """The text in two parts of about one length, for two cores."""
+    parts = chapters(text)
+    before = list(itertools.accumulate(map(len, parts)))
+    at = 1 + next(number for number, length in enumerate(before) if 2 * length >= before[-1])
+    return [half for half in ("".join(parts[:at]), "".join(parts[at:])) if half]
 
 
 def _document(tree: Node, output: str, metadata: Mapping[str, str]) -> Document:

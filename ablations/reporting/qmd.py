@@ -6,7 +6,7 @@ Only what the report's own ``.qmd`` files use is understood; anything else reach
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,16 +42,9 @@ def expand_includes(path: Path, root: Path, _open: tuple[Path, ...] = ()) -> str
     except FileNotFoundError:
         by = f"included by {_open[-1].name}" if _open else "the report's first file"
         raise RenderError(f"{path} is missing ({by})") from None
-    out, fence = [], ""
-    for line in lines:
-        found = _FENCE.match(line)
-        if found:
-            mark = found.group(1)
-            if not fence:
-                fence = mark
-            elif mark.startswith(fence) and line.strip() == mark:
-                fence = ""
-        include = None if fence else _INCLUDE.match(line)
+    out = []
+    for line, in_code in _with_fences(lines):
+        include = None if in_code else _INCLUDE.match(line)
         if include is None:
             out.append(line)
             continue
@@ -59,6 +52,29 @@ def expand_includes(path: Path, root: Path, _open: tuple[Path, ...] = ()) -> str
         base = root if target.startswith("/") else path.parent
         out.append(expand_includes(base / target.lstrip("/"), root, (*_open, path)))
     return "\n".join(out) + "\n"
+
+
+def chapters(text: str) -> list[str]:
+    """A document in parts that can be read one by one: each begins with a heading of the first level, or the text."""
+    parts: list[list[str]] = [[]]
+    for line, in_code in _with_fences(text.splitlines()):
+        if line.startswith("# ") and not in_code:
+            parts.append([])
+        parts[-1].append(line)
+    return ["\n".join(part) + "\n" for part in parts if part]
+
+
+def _with_fences(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Each line, and whether it belongs to a block of code."""
+    fence = ""
+    for line in lines:
+        found = _FENCE.match(line)
+        inside = bool(fence)
+        if found and not fence:
+            fence = found.group(1)
+        elif found and found.group(1).startswith(fence) and line.strip() == found.group(1):
+            fence = ""
+        yield line, inside or bool(found)
 
 
 @dataclass

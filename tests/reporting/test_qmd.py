@@ -9,7 +9,7 @@ import pytest
 
 from ablations.errors import RenderError
 from ablations.reporting.builtin import pandoc
-from ablations.reporting.qmd import expand_includes, nodes, resolve, words
+from ablations.reporting.qmd import chapters, expand_includes, nodes, resolve, words
 
 
 def resolved(text: str, output: str = "html") -> list[dict]:
@@ -112,3 +112,9 @@ def test_a_callouts_heading_is_its_title_and_no_section() -> None:
     callout = next(node for node in nodes(blocks) if node["t"] == "Div" and "callout" in node["c"][0][1])
     assert words(callout["c"][1][0]) == "Look"
     assert words(blocks[-1]["c"]) == "Section\u00a02"
+
+
+def test_chapters_begin_with_headings_of_the_first_level_and_never_within_code() -> None:
+    text = "start\n# One\n## inner\n```\n# comment\n```\n# Two\nend\n"
+    assert chapters(text) == ["start\n", "# One\n## inner\n```\n# comment\n```\n", "# Two\nend\n"]
+    assert "".join(chapters(text)) == text
