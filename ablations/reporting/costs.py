@@ -10,7 +10,7 @@ from ablations.reporting.context import Context
 from ablations.reporting.figures import pareto, style
 from ablations.reporting.markdown import Column, figure, section, table
 from ablations.reporting.numbers import column_of, deviation, half_interval, mean, scores_of, seconds_of, table_decimals
-from ablations.reporting.pictures import FOLDER
+from ablations.reporting.pictures import FOLDER, capitalised
 from ablations.reporting.text import DASH, code, duration, escape, evidence, magnitude, number, share, spread, tied
 
 
@@ -24,9 +24,9 @@ def cost(ctx: Context, folder: Path) -> str:
     best = pareto.front(points, ctx.study.direction)
     unnamed = " Only the baseline and the arms on the line are named." if len(points) > pareto.NAMED else ""
     caption = (
-        f"{escape(tables.metric_name(ctx))} against training time: means with 95 % t intervals over runs (from "
-        f"3 runs on). Filled, on the line: no arm was both cheaper and better.{unnamed} ◆: the baseline. Runs that "
-        "shared the machine slowed each other down."
+        f"{escape(capitalised(tables.metric_name(ctx)))} against training time: means with 95 % t intervals over runs "
+        f"(from 3 runs on). Filled, on the line: no arm was both cheaper and better.{unnamed} ◆: the baseline. Runs "
+        "that shared the machine slowed each other down."
     )
     alt = pareto.alt_text(points, **names, decimals=table_decimals(ctx))
     said = "From cheap to dear, not beaten on both: " + ", ".join(code(each.name) for each in best) + "."

@@ -103,8 +103,8 @@ def _seeds(
             alt.append(slopes.alt_text(single, metric=metric, direction=direction, decimals=decimals))
         if swept:
             said.append(
-                f"{escape(metric)} at each level of a swept parameter, on a scale of its own: mean with its 95 % t "
-                "interval (from 3 runs on); grey: single seeds; ◆: the baseline."
+                f"{escape(capitalised(metric))} at each level of a swept parameter, on a scale of its own: mean with "
+                "its 95 % t interval (from 3 runs on); grey: single seeds; ◆: the baseline."
             )
             alt.append(doses.alt_text(swept, metric=metric, decimals=decimals))
         if smallest:

@@ -24,7 +24,7 @@ from ablations.store import Store
 from ablations.study import Ablation
 from ablations.trials import Trial, best, trial_table, trials_of
 
-MOST_TRIALS = 60
+MOST_TRIALS = 40
 DECIMALS = 4
 INTRODUCTION = (
     "A search picks the best of many trials on validation samples: its own score of the winner is too good, the more "
@@ -196,8 +196,8 @@ def _table(search: Search, made: Sequence[Trial], at: int) -> str:
     shown = ranked[:MOST_TRIALS]
     columns = [Column("Trial", "right"), Column(escape(tables.words_of(search.objective)), "right"), Column("State")]
     columns += [Column(escape(name), "right") for name in _short([dimension.key for dimension in search.space])]
-    columns += [Column("Run"), Column("Cause")] if any(trial.cause for trial in shown) else [Column("Run")]
-    rows = [_row(trial, search, any(each.cause for each in shown)) for trial in shown]
+    columns.append(Column("Run"))
+    rows = [_row(trial, search) for trial in shown]
     caption = "The trials of the search, the best first."
     if len(shown) < len(made):
         caption += f" {count(len(made) - len(shown))} worse ones are in the records."
@@ -210,13 +210,13 @@ def _short(keys: Sequence[str]) -> list[str]:
     return [part if last.count(part) == 1 else key for part, key in zip(last, keys, strict=True)]
 
 
-def _row(trial: Trial, search: Search, causes: bool) -> list[str]:
+def _row(trial: Trial, search: Search) -> list[str]:
     values: list[Any] = [trial.values.get(dimension.key) for dimension in search.space]
-    cells = [
+    cause = f": {escape(tables.shortened(trial.cause, 60))}" if trial.cause else ""
+    return [
         count(trial.number),
         number(trial.value, DECIMALS) if trial.value is not None else DASH,
-        trial.state if trial.state == "completed" else f"**{escape(trial.state)}**",
+        trial.state if trial.state == "completed" else f"**{escape(trial.state)}**{cause}",
         *(escape(tables.shown_value(value)) for value in values),
         code(trial.run_id),
     ]
-    return [*cells, escape(tables.shortened(trial.cause, 80)) if trial.cause else ""] if causes else cells
