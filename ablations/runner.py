@@ -33,7 +33,7 @@ from typing import Any
 
 from ablations import plan, schema, stopping
 from ablations.claims import Claim, ClaimHeld, ClaimLost, claimed
-from ablations.errors import AblationsError, Diverged, RunFailed, one_of
+from ablations.errors import AblationsError, Diverged, RunFailed, one_of, visible
 from ablations.files import read_json, write_atomic
 from ablations.metricslog import MetricsLog, finite, is_number
 from ablations.schema import flatten, nest
@@ -308,12 +308,17 @@ def _scores(result: object) -> dict[str, float]:
     return {"result": float(result)} if is_number(result) else {}  # type: ignore[arg-type]
 
 
+def _shown(text: str) -> str:
+    """What may be written down and shown on a terminal of whatever an experiment has raised."""
+    return "\n".join(visible(line.expandtabs(4), 2000) for line in without_credentials(text).splitlines())
+
+
 def _described(cause: BaseException) -> dict[str, Any]:
     number = cause.errno if isinstance(cause, OSError) else None
     return {
         "type": type(cause).__name__,
-        "message": without_credentials(named(cause)),
-        "traceback": without_credentials("".join(traceback.format_exception(cause))),
+        "message": _shown(named(cause)),
+        "traceback": _shown("".join(traceback.format_exception(cause))) + "\n",
         "passing": number in PASSING,  # whether the reason lies outside of the run and may pass
     }
 

@@ -91,6 +91,16 @@ def test_an_error_becomes_a_failed_record_with_its_traceback(prepared):
     assert record_of(folder)["scores"] == {}
 
 
+def test_an_error_that_acts_on_terminals_or_has_no_end_is_recorded_as_text():
+    described = runner._described(ValueError("\x1b[31mred\x1b[0m \u202eturned\n\tsecond line" + "x" * 100_000))
+    first, second = described["message"].split("\n")
+    assert first == r"\x1b[31mred\x1b[0m \u202eturned"
+    assert second.startswith("    second linexxx")
+    assert len(second) < 2001
+    assert "\x1b" not in described["traceback"]
+    assert described["traceback"].endswith("x\n")
+
+
 def test_divergence_is_an_outcome_of_its_own(prepared):
     folder = prepared("diverge")
     assert runner.run(folder) == "diverged"
