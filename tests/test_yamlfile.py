@@ -151,6 +151,7 @@ def test_a_password_is_refused_and_not_repeated():
     [(line, path, message)] = said("a: 1\nb: https://me:s3cret@host/data.tar.gz\nc: ssh://git@host/data\n")
     assert (line, path) == (2, "b")
     assert message.startswith("found a URL with a password or token")
+    assert "s3cret" not in message
 
 
 def test_an_alias_is_a_copy():
