@@ -345,7 +345,8 @@ def _say_forecast(
     still = store.pending(looks.most_runs(study))
     if len(still) > expected.runs:
         most = forecast(expand(study), still, store.history(), workers, flops=study.schema.flops)
-        out.print(f"About {total(most)} for {len(still)} runs, if no look settles an arm any more.")
+        if most.total is not None:
+            out.print(f"About {total(most)} for {len(still)} runs, if no look settles an arm any more.")
 
 
 def show_status(study: Study, store: Store, out: Console, as_json: bool) -> None:

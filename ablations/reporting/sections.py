@@ -12,8 +12,9 @@ from ablations.plan import seed_words
 from ablations.reporting import tables
 from ablations.reporting.context import Context
 from ablations.reporting.markdown import bullets, callout, code_block, join
-from ablations.reporting.numbers import table_decimals
+from ablations.reporting.numbers import mean, scores_of, table_decimals
 from ablations.reporting.prose import SCOPE, sentence
+from ablations.reporting.prose_rounds import level_shown
 from ablations.reporting.text import NBSP, code, defined, escape, evidence, evident, number, plain, tied, tied_figures
 from ablations.reporting.verdicts import LOOKS
 from ablations.study import Study
@@ -109,7 +110,8 @@ def worded(ctx: Context, conclusion: Conclusion) -> str:
     mark = "\x01"
     text = sentence(conclusion, label=mark, unit=ctx.study.unit, metric=tables.words_of(ctx.study.metric))
     safe = escape(text.replace(mark, "ARM", 1)) if mark in text else escape(text)
-    safe = evident(tied_figures(safe), ctx.pair_ids(conclusion.arm), [ctx.study.smallest_effect])
+    declared = [ctx.study.smallest_effect, level_shown(conclusion.primary)]
+    safe = evident(tied_figures(safe), ctx.pair_ids(conclusion.arm), declared)
     return safe.replace("ARM", f"**{code(conclusion.arm)}**", 1)
 
 
@@ -171,13 +173,18 @@ def compared(ctx: Context, folder: Path) -> str:
     skipped = ", ".join(code(name) for name in study.skipped)
     facts = [
         f"Primary metric: {code(study.metric)}, {'larger' if study.direction == 'max' else 'smaller'} is better.",
-        f"Smallest effect of interest: {effect}. Level: {study.alpha:g}; correction for multiple "
+        f"Smallest effect of interest: {effect}. Level: {study.alpha:g}{_split(study)}; correction for multiple "
         f"testing: {escape(study.correction.capitalize())}.",
         f"Seeds: {', '.join(map(str, study.seeds))}; {_shared(study)}, and arms are compared seed by seed.",
         f"Experiment: {code(study.experiment)}.",
         f"Left out by the profile: {skipped}." if skipped else "",
     ]
     return join(bullets(each for each in facts if each), tables.variants_table(ctx))
+
+
+def _split(study: Study) -> str:
+    """What is left of the level for each of several looks."""
+    return f", {study.alpha / study.looks:.3g} at each of {study.looks} looks" if study.looks > 1 else ""
 
 
 def _shared(study: Study) -> str:
@@ -199,17 +206,17 @@ def main(ctx: Context, folder: Path) -> str:
 
 
 def _reference_sentence(ctx: Context) -> str:
-    means = [each.baseline_mean for each in ctx.comparisons if each.baseline_mean is not None]
+    average = mean(scores_of(ctx, ctx.baseline.name, ctx.study.metric))
     found = tables.references(ctx)
-    if not found or not means:
+    if not found or average is None:
         return ""
-    decimals, mean = table_decimals(ctx), means[0]
+    decimals = table_decimals(ctx)
     name, said, value = found[0]
     said = f" ({code(said)})" if said else ""
     ids = ctx.ids[ctx.baseline.name]
-    reached, yardstick = evidence(number(mean, decimals), ids), evidence(number(value, decimals), ids)
-    more = value > 0 and mean / value >= 1.5
-    times = f", {evidence(number(mean / value, 1), ids)} times as much" if more else ""
+    reached, yardstick = evidence(number(average, decimals), ids), evidence(number(value, decimals), ids)
+    more = value > 0 and average / value >= 1.5
+    times = f", {evidence(number(average / value, 1), ids)} times as much" if more else ""
     return (
         f"A yardstick: {escape(name)}{said} would reach {yardstick} in {escape(tables.metric_name(ctx))} "
         f"without any learning; the baseline reaches {reached}{times}."

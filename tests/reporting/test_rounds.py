@@ -12,7 +12,7 @@ from ablations.analysis.results import Comparison
 from ablations.reporting.context import Context, load_context
 from ablations.reporting.prose_rounds import look_sentence
 from ablations.reporting.rounds import rounds
-from ablations.reporting.sections import compared, head
+from ablations.reporting.sections import compared, head, worded
 
 SEEDS = "seeds: {min: 5, max: 12}"
 
@@ -65,6 +65,11 @@ def test_runs_that_the_rounds_do_not_plan_are_not_shown_as_the_studys(folder):
     assert "every arm takes the first 5, 9 or 12 of them" in compared(found, folder)
 
 
+def test_a_look_and_its_level_lead_to_no_runs_for_none_stands_behind_them(folder):
+    found = context(folder)
+    assert "Settled at look 1 (of 3, each at level 0.0167)." in worded(found, found.concluded["constant-lr"])
+
+
 def test_before_a_look_the_section_says_what_is_to_come(folder):
     found = context(folder)
     two = replace(found, study=replace(found.study, taken=found.study.taken[:1]))
@@ -88,12 +93,12 @@ COMPARED = Comparison(
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({}, "Settled at look 1 of 3, each at level 0.0167."),
-        ({"verdict": "inconclusive"}, "Open at look 1 of 3, each at level 0.0167."),
-        ({"verdict": "inconclusive", "look": 3}, "Still open after the last of 3 looks, each at level 0.0167."),
+        ({}, "Settled at look 1 (of 3, each at level 0.0167)."),
+        ({"verdict": "inconclusive"}, "Open at look 1 (of 3, each at level 0.0167)."),
+        ({"verdict": "inconclusive", "look": 3}, "Still open after the last look (of 3, each at level 0.0167)."),
         (
             {"verdict": "not_assessed", "n_ok": 0},
-            "It has taken no more seeds since look 1 of 3: without a result, more of them tell nothing.",
+            "It has taken no more seeds since look 1 (of 3): without a result, more of them tell nothing.",
         ),
         ({"look": None}, ""),
         ({"looks": 1}, ""),
