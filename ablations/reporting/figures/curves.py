@@ -81,6 +81,7 @@ def _panel(axes: Axes, part: Sequence[Series], arms: Sequence[str], names: dict[
 
 def lines(axes: Axes, part: Sequence[Series], arms: Sequence[str]) -> None:
     """Draws the means, their bands and the single seeds into axes, and sets its limits."""
+    shade = max(0.05, 0.18 / len(part) ** 0.7)  # many bands upon one another hide the lines
     for each in part:
         own = looks(each.variant, arms)
         faint(axes, each.seeds, own["color"])
@@ -89,7 +90,7 @@ def lines(axes: Axes, part: Sequence[Series], arms: Sequence[str]) -> None:
                 axes.plot(seed.steps[-1:], seed.values[-1:], "x", color=own["color"], ms=4, mew=1.1, zorder=5)
         if each.grid.size:
             if each.n >= FEWEST_FOR_A_BAND and np.isfinite(each.low).any():
-                axes.fill_between(each.grid, each.low, each.high, color=own["color"], alpha=0.14, lw=0, zorder=1)
+                axes.fill_between(each.grid, each.low, each.high, color=own["color"], alpha=shade, lw=0, zorder=1)
             axes.plot(each.grid, each.mean, marker="o" if each.grid.size <= 2 else "", ms=3, **own)
     _limits(axes, part)
 

@@ -43,11 +43,13 @@ def rows_of(groups: Sequence[tuple[str, Sequence[Comparison]]]) -> list[Row]:
 
 
 def pages(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows in parts that fit a page; a heading never stands last."""
+    """Rows in parts that fit a page, about as long as one another; a heading never stands last."""
+    parts = -(-len(rows) // ROWS_PER_FIGURE)
+    each = min(ROWS_PER_FIGURE, -(-len(rows) // max(1, parts)) + 3 * (parts > 1))
     out: list[list[Row]] = [[]]
     for at, row in enumerate(rows):
-        full = len(out[-1]) >= ROWS_PER_FIGURE
-        ends = row.comparison is None and len(out[-1]) >= ROWS_PER_FIGURE - 3 and at + 3 < len(rows)
+        full = len(out[-1]) >= each
+        ends = row.comparison is None and len(out[-1]) >= each - 6 * (parts > 1) and at + 3 < len(rows)
         if full or ends:
             out.append([])
         out[-1].append(row)
