@@ -51,6 +51,15 @@ class Found:
     no_mean: list[str] = field(default_factory=list)
 
 
+def kept(ctx: Context) -> bool:
+    """Whether the baseline and an arm that was tested have kept scores by example."""
+    tested = [each.arm for each in ctx.comparisons if each.p is not None]
+    return all(
+        any((ctx.results / "runs" / run_id / FILE).is_file() for name in names for run_id in ctx.ids[name])
+        for names in ([ctx.baseline.name], tested)
+    )
+
+
 def find(ctx: Context) -> Found:
     """Intervals over seeds and examples of all arms that have a difference without diverged runs.
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from ablations.analysis.results import Comparison, Conclusion
 from ablations.plan import seed_words
-from ablations.reporting import tables
+from ablations.reporting import tables, uncertainty
 from ablations.reporting.context import Context
 from ablations.reporting.markdown import bullets, callout, code_block, join
 from ablations.reporting.numbers import mean, scores_of, table_decimals
-from ablations.reporting.prose import SCOPE, sentence
+from ablations.reporting.prose import sentence
 from ablations.reporting.prose_rounds import level_shown
 from ablations.reporting.text import NBSP, code, defined, escape, evidence, evident, number, plain, tied, tied_figures
 from ablations.reporting.verdicts import LOOKS
@@ -93,7 +93,7 @@ def answer(ctx: Context, folder: Path) -> str:
             blocks.append(join(title, bullets(_not_assessed(ctx, found))))
         else:
             blocks.append(join(title, bullets(worded(ctx, each) for each in found)))
-    return join(*blocks, escape(SCOPE)) if blocks else "The study has no arms beside its baseline."
+    return join(*blocks, uncertainty.scope(ctx)) if blocks else "The study has no arms beside its baseline."
 
 
 def _not_assessed(ctx: Context, found: Sequence[Conclusion]) -> list[str]:
@@ -235,7 +235,7 @@ def ledger(ctx: Context, folder: Path) -> str:
 
 def limits(ctx: Context, folder: Path) -> str:
     """What this state of the study cannot say."""
-    items = [escape(SCOPE)]
+    items = [uncertainty.scope(ctx)]
     study, seeds = ctx.study, len(ctx.study.seeds)
     if seeds < study.standard_seeds:
         items.append(

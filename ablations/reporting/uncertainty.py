@@ -19,6 +19,7 @@ from ablations.reporting import example_scores, prose_uncertainty, tables
 from ablations.reporting.context import Context
 from ablations.reporting.markdown import Column, bullets, join, section, table
 from ablations.reporting.numbers import table_decimals
+from ablations.reporting.prose import SCOPE
 from ablations.reporting.text import (
     DASH,
     code,
@@ -48,6 +49,12 @@ def uncertainty(ctx: Context, folder: Path) -> str:
         section("With diverged runs", "diverged", diverged(ctx), level=2),
         section("As a pick of the best", "pick", best_pick(ctx), level=2),
     )
+
+
+def scope(ctx: Context) -> str:
+    """What the verdicts speak about, and where more is said."""
+    more = " What holds on test sets like this one, @sec-test-sets says." if example_scores.kept(ctx) else ""
+    return escape(SCOPE) + more
 
 
 def other_test_sets(ctx: Context) -> str:

@@ -114,6 +114,13 @@ def test_both_intervals_stand_beside_each_other_and_lead_to_their_runs(whole):
     assert "Of 3 arms that have a claim" in shown(said)
 
 
+def test_the_verdicts_say_where_other_test_sets_are_spoken_of(whole, state):
+    assert "on this test set" in uncertainty.scope(whole)
+    assert "@sec-test-sets" in uncertainty.scope(whole)
+    assert "@sec-test-sets" not in uncertainty.scope(state("complete").context())
+    assert "@sec-test-sets" not in uncertainty.scope(state("nothing").context())
+
+
 @pytest.mark.parametrize(
     ("examples", "said"),
     [
