@@ -1,7 +1,7 @@
 """The command line: parses, calls, turns errors into exit codes.
 
-Exit codes: 0 done; 1 a run did not complete; 2 the study or the command is wrong; 3 something else is wrong, such as
-data that are not there; 130 stopped by hand.
+Exit codes: 0 done; 1 a run did not complete, or verify, diff or doctor found something; 2 the study or the command is
+wrong; 3 something else is wrong, such as data that are not there; 130 stopped by hand.
 """
 
 from __future__ import annotations
