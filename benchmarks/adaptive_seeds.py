@@ -10,6 +10,28 @@ direction, or that a difference of the smallest effect of interest or more is sm
 effect that are said to differ. equiv.: share of the arms without one that are said to be equivalent. cover: share of
 95 % intervals, each at the look that settled its arm, that hold the true difference. runs: as a share of those that
 12 seeds for every arm take.
+
+With 2,000 studies and normal noise (standard error of claims: 0.005 at most)::
+
+    arms              rounds   claims    found   equiv.    cover     runs
+    null                  12    0.048        –    0.492    0.947    1.000
+    null                   5    0.045        –    0.088    0.953    0.417
+    null              5/9/12    0.041        –    0.209    0.945    0.973
+    null                5/12    0.046        –    0.287    0.944    0.980
+    null         5/7/9/11/12    0.029        –    0.136    0.945    0.977
+    mixed                 12    0.030    0.563    0.490    0.946    1.000
+    mixed                  5    0.038    0.270    0.090    0.954    0.417
+    mixed             5/9/12    0.029    0.498    0.206    0.942    0.896
+    mixed               5/12    0.030    0.517    0.288    0.942    0.919
+    mixed        5/7/9/11/12    0.017    0.471    0.137    0.943    0.894
+    large                 12    0.043    1.000    0.494    0.949    1.000
+    large                  5    0.044    0.819    0.090    0.950    0.417
+    large             5/9/12    0.038    1.000    0.213    0.946    0.742
+    large               5/12    0.041    1.000    0.291    0.946    0.769
+    large        5/7/9/11/12    0.037    0.999    0.140    0.947    0.731
+
+With heavy tails claims are fewer still (0.015 to 0.033) and intervals cover 0.950 to 0.962. More than three looks
+save next to nothing more, and each costs power: hence the default.
 """
 
 from __future__ import annotations
