@@ -36,7 +36,7 @@ def without_keywords(code: str, language: str) -> str:
     """Leaves out a language's keywords where they stand alone; parts of a longer identifier stay.
 
     >>> without_keywords("def is_open(self): return self.is_open", "python").split()
-    ['is_open(', '):', '.is_open']
+    ['is_open():', '.is_open']
     """
     return _KEYWORDS[language].sub("", code)
 
