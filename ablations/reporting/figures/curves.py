@@ -55,7 +55,7 @@ def place(
     for at, (title, part) in enumerate(panels):
         start = left + at * (MARGIN + width + label) + MARGIN
         axes = style.axes_at(figure, start, BOTTOM, width, HEIGHT - BOTTOM - TOP)
-        axes.set_title(style.fitted(title, 8.5, width + label))
+        axes.set_title(style.fitted(title, 8.5, width + label, "bold"))
         axes.set_xlabel(xlabels[at % len(xlabels)])
         style.quiet_grid(axes)
         axes.locator_params(axis="x", nbins=max(3, int(width / 0.45)))

@@ -51,7 +51,7 @@ def place(axes: Axes, dose: Dose, *, smallest: float | None, inches: float) -> N
         smallest: Smallest effect of interest; its band around the baseline is shaded.
         inches: Width of the axes.
     """
-    axes.set_title(style.fitted(dose.title, 7.5, inches), fontsize=7.5, loc="center")
+    axes.set_title(style.fitted(dose.title, 7.5, inches, "bold"), fontsize=7.5, loc="center")
     style.quiet_grid(axes)
     axes.set_ylim(*_limits(dose, smallest))
     if smallest and dose.baseline is not None and defined(dose.means[dose.baseline]):

@@ -81,7 +81,7 @@ def draw(panels: Sequence[Panel], *, label: str) -> Figure:
                 1 / rows - (BOTTOM + TOP) / height,
             )
             axes = figure.add_axes(box)
-            axes.set_title(style.fitted(panel.title, 7.5, style.WIDTH / PER_ROW - LEFT - 0.1), fontsize=7.5)
+            axes.set_title(style.fitted(panel.title, 7.5, style.WIDTH / PER_ROW - LEFT - 0.1, "bold"), fontsize=7.5)
             axes.set_ylim(*limits[panel.unit])
             axes.locator_params(axis="x", nbins=3)
             axes.locator_params(axis="y", nbins=4)

@@ -108,8 +108,8 @@ def _arm(axes: Axes, slope: Slope, x: float, direction: str, smallest: float | N
         axes.plot([x], ends[:1], "D", color=style.INK, ms=4.5, mew=0, zorder=5)
         if low <= ends[1] <= high:
             axes.plot([x + REACH], ends[1:], "o", color=style.INK, ms=5, mew=0, zorder=5)
-    axes.text(x + REACH / 2, 1.03, style.fitted(slope.name, 7.5, 0.92 * inches - 0.1), transform=across, ha="center",
-              va="bottom", fontsize=7.5, weight="bold")  # fmt: skip
+    name = style.fitted(slope.name, 7.5, inches - 0.12, "bold")
+    axes.text(x + REACH / 2, 1.03, name, transform=across, ha="center", va="bottom", fontsize=7.5, weight="bold")
     said = f"{slope.better(direction)} of {len(slope.pairs)} better"
     if slope.lost:
         said += f", {len(slope.lost)} lost"

@@ -177,18 +177,19 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     return float(width) / 72
 
 
-def fitted(text: object, size: float, inches: float) -> str:
+def fitted(text: object, size: float, inches: float, weight: str = "normal") -> str:
     """As much of a text as fits, its middle left out.
 
     Args:
         text: Any.
         size: Of the font, points.
         inches: Room.
+        weight: Of the font, ``normal`` or ``bold``.
     """
     line = drawable(text)
     longest = len(line)
-    while longest > 3 and text_width(shorten(line, longest), size) > inches:
-        longest -= max(1, (longest - int(longest * inches / text_width(shorten(line, longest), size))) // 2)
+    while longest > 3 and (width := text_width(shorten(line, longest), size, weight)) > inches:
+        longest -= max(1, (longest - int(longest * inches / width)) // 2)
     return shorten(line, longest)
 
 

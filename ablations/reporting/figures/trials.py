@@ -128,7 +128,7 @@ def draw_slices(points: Sequence[Point], parameters: Sequence[tuple[str, bool]],
             row, column = divmod(at, columns)
             left, bottom = LEFT + column * (width + 0.25), (rows - 1 - row) * SLICE_HEIGHT + BOTTOM
             axes = style.axes_at(figure, left, bottom, width, SLICE_HEIGHT - BOTTOM - 0.25)
-            axes.set_title(style.fitted(name, 7.5, width), fontsize=7.5)
+            axes.set_title(style.fitted(name, 7.5, width, "bold"), fontsize=7.5)
             style.quiet_grid(axes)
             _slice(axes, known, name, log, width)
             _limits_of_values(axes, known)

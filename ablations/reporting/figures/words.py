@@ -52,7 +52,7 @@ def draw(matrices: Sequence[Matrix], rows: Sequence[str], columns: Sequence[str]
         for at, matrix in enumerate(matrices):
             axes = style.axes_at(figure, left + at * (width + GAP), 0.08, width, body)
             _panel(axes, matrix, names if at == 0 else [], heads)
-            title = style.fitted(matrix.title, 8.5, 0.85 * width)
+            title = style.fitted(matrix.title, 8.5, 0.85 * width, "bold")
             figure.text((left + at * (width + GAP)) / style.WIDTH, 1 - 0.08 / height, title, fontsize=8.5,
                         weight="bold", va="top")  # fmt: skip
         return figure
