@@ -100,7 +100,7 @@ def page_of(kept: Path) -> Path:
     Raises:
         AblationsError: There is none, or several.
     """
-    if kept.is_file():
+    if kept.is_file() and kept.suffix == ".html":
         return kept
     found = [kept / "report.html"] if (kept / "report.html").is_file() else sorted(kept.glob("*.html"))
     if len(found) == 1:

@@ -151,7 +151,7 @@ def test_entries_in_braces_are_left_to_their_author(written):
             change()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     question=st.text(st.characters(exclude_categories=["C"]), max_size=60),
     group=st.text("ab: #{}[]'\"\\&*!|>%@`-?,", max_size=20),

@@ -152,5 +152,8 @@ def test_a_report_is_named_by_its_folder_or_its_page(tmp_path: Path) -> None:
     (tmp_path / "other.html").touch()
     with pytest.raises(AblationsError, match=r"found index\.html, other\.html"):
         page_of(tmp_path)
+    with pytest.raises(AblationsError, match=r"notes\.txt: expected a report's page"):
+        (tmp_path / "notes.txt").touch()
+        page_of(tmp_path / "notes.txt")
     (tmp_path / "report.html").touch()
     assert page_of(tmp_path) == tmp_path / "report.html"
