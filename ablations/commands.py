@@ -256,10 +256,11 @@ def _say_outcome(study: Study, store: Store, keys: Sequence[RunKey], out: Consol
         out.print("All runs have completed.")
         return True
     out.print(_counted(statuses))
-    if statuses["failed"] or statuses["diverged"]:
+    again = {key.run_id for key in store.unsettled(keys)}
+    if {key.run_id for key in keys if store.status(key.run_id) in ("failed", "diverged")} - again:
         out.print("Failed and diverged runs are not repeated by themselves; ablations run --retry repeats them.")
-    if statuses["interrupted"] or statuses["missing"]:
-        out.print("ablations run goes on with what is missing.")
+    if again:
+        out.print("ablations run goes on with what is missing, and repeats what the disk or the system has failed.")
     for waits_for in sorted({f"{v.name}: {v.waits_for}." for v in expand(study) if v.waits_for}):
         out.print(Text(waits_for))
     return False

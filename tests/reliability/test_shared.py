@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import psutil
 import pytest
 from walking import check_that_nothing_was_repeated, elsewhere, finish, kill, on_host
 
@@ -69,3 +70,15 @@ def test_when_its_launcher_is_killed_a_run_stops_with_a_checkpoint_and_another_l
     assert code == 0, said
     check_that_nothing_was_repeated(place.said_steps(), 60)
     assert place.scores() == unbroken
+
+
+def test_when_the_server_that_forks_runs_is_killed_its_runs_go_on_and_are_waited_for(place, unbroken):
+    place.write(pause_ms=30)
+    launcher = place.start()
+    place.wait_for_steps(5)
+    [server] = [child for child in psutil.Process(launcher.pid).children() if "forkserver" in " ".join(child.cmdline())]
+    server.kill()
+    finish([launcher])
+    check_that_nothing_was_repeated(place.said_steps(), 60)
+    assert place.scores() == unbroken
+    assert {record["attempt"] for record in place.records().values()} == {1}
