@@ -75,7 +75,7 @@ def time_loading(folder: Path, runs: int) -> None:
     """Loads runs that all have the record of one: reading is timed, not writing."""
     from ablations.plan import run_keys
 
-    seeds = 10
+    seeds = 100
     study, effects = big_study(folder, runs // seeds - 1, seeds)
     results = folder / "results"
     loaded = synthetic.load_study(study)
