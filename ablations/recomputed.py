@@ -15,7 +15,7 @@ from ablations.errors import AblationsError
 from ablations.pages import Page, Token, read_page, tokens
 from ablations.reporting import builtin, copies, fragments
 from ablations.reporting.context import load_context
-from ablations.reporting.render import copy_project, project_of
+from ablations.reporting.render import PAPERS, copy_project, project_of
 
 CLOSE = 1e-9
 VERDICTS = {"better", "worse", "helps", "hurts", "equivalent", "inconclusive", "identical", "unstable", *"▲▼△▽≈"}
@@ -68,17 +68,34 @@ def check_report(study: Path, results: Path, profile: str | None, kept: Path) ->
     """
     page = page_of(kept)
     with tempfile.TemporaryDirectory(prefix="ablations-verify-") as folder:
-        recompute(study, results, profile, Path(folder))
-        return compare_reports(page, Path(folder) / "report.html")
+        fresh = Path(folder) / "report.html"
+        metadata = recompute(study, results, profile, Path(folder))
+        checked = compare_reports(page, fresh)
+        pdf = page.with_suffix(".pdf")
+        if pdf.is_file():
+            checked.notes.append(_about_pdf(pdf, page.read_bytes() == fresh.read_bytes(), Path(folder), metadata))
+        return checked
 
 
-def recompute(study: Path, results: Path, profile: str | None, folder: Path) -> None:
-    """Renders the page and the copies of the tables anew, into a folder."""
+def _about_pdf(pdf: Path, same_page: bool, folder: Path, metadata: Mapping[str, str]) -> str:
+    """What can be said of a PDF: made by the built-in renderer on a machine like this one, it has the same bytes."""
+    if same_page:
+        for paper in PAPERS.values():
+            (fresh,) = builtin.render(folder / "project", folder, ["pdf"], {**metadata, "paper": paper})
+            if fresh.read_bytes() == pdf.read_bytes():
+                return f"{pdf.name}: what the records give, to the byte"
+    return f"{pdf.name}: not what the built-in renderer makes here; its numbers were not compared"
+
+
+def recompute(study: Path, results: Path, profile: str | None, folder: Path) -> dict[str, str]:
+    """Renders the page and the copies of the tables anew, into a folder; returns what the renderer was told."""
     ctx = load_context(study, results, profile)
     copy_project(project_of(study), folder / "project")
     fragments.write(ctx, folder / "project" / "_generated")
     copies.write(ctx, folder / "tables")
-    builtin.render(folder / "project", folder, ["html"], {"title": ctx.study.name, "epoch": ctx.epoch})
+    metadata = {"title": ctx.study.name, "epoch": ctx.epoch}
+    builtin.render(folder / "project", folder, ["html"], metadata)
+    return metadata
 
 
 def compare_reports(kept: Path, fresh: Path) -> Checked:

@@ -13,7 +13,8 @@ import pytest
 
 from ablations.errors import AblationsError
 from ablations.pages import Token
-from ablations.recomputed import check_report, compare_reports, compare_tokens, page_of, recompute
+from ablations.recomputed import _about_pdf, check_report, compare_reports, compare_tokens, page_of, recompute
+from ablations.reporting import builtin
 
 State = Callable[[str], Any]
 
@@ -42,6 +43,18 @@ def test_a_report_that_follows_from_its_records_has_all_its_numbers_compared(sta
     assert checked.notes == []
     evident = kept.read_text(encoding="utf-8").count("data-runs=")
     assert checked.numbers > evident > 50
+
+
+@pytest.mark.slow
+def test_a_pdf_is_known_by_its_bytes(state: State, tmp_path: Path) -> None:
+    made = state("one seed")
+    metadata = recompute(made.study, made.results, None, tmp_path)
+    letter = {**metadata, "paper": "us-letter"}
+    (pdf,) = builtin.render(tmp_path / "project", tmp_path / "kept", ["pdf"], letter)
+    assert _about_pdf(pdf, True, tmp_path, metadata) == "report.pdf: what the records give, to the byte"
+    pdf.write_bytes(pdf.read_bytes().replace(b"%PDF", b"%PDf"))
+    other = "report.pdf: not what the built-in renderer makes here; its numbers were not compared"
+    assert _about_pdf(pdf, True, tmp_path, metadata) == _about_pdf(pdf, False, tmp_path, metadata) == other
 
 
 @pytest.mark.slow
