@@ -134,6 +134,8 @@ def test_a_checkpoint_that_cannot_be_read_says_why(scores):
     with pytest.raises(AblationsError, match="'validation' is best nowhere for variant 'b', seed 0"):
         nothing = frame.assign(value=frame["value"].where(frame["metric"] == "test"))
         read_table(nothing, baseline="b", metric="test", checkpoint=Checkpoint("validation"))
+    with pytest.raises(AblationsError, match="unknown direction 'up'"):
+        Checkpoint("validation", "up")
     with pytest.raises(AblationsError, match="selecting a step by 'validation' takes a column 'step'"):
         read_table(scores(base=[0.5]), baseline="base", metric="f1", checkpoint=Checkpoint("validation"))
 
