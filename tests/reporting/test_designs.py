@@ -12,7 +12,7 @@ import pytest
 
 from ablations.reporting import combinations, designs, factors
 from ablations.reporting.context import load_context
-from ablations.reporting.numbers import best_variants, mean, scores_of
+from ablations.reporting.numbers import best_variants
 
 State = Callable[[str], Any]
 
@@ -38,16 +38,6 @@ def test_the_baseline_is_one_of_a_sweeps_levels(state: State) -> None:
         "training.learning_rate": {"baseline": 5e-5, "lr=0.0003": 3e-4, "lr=0.004": 4e-3},
         "decoder.layers": {"baseline": 2.0, "layers=4": 4.0, "layers=6": 6.0},
     }
-
-
-def test_a_swept_parameters_chart_says_the_means_that_the_scores_have(state: State, tmp_path: Path) -> None:
-    ctx = state("complete").context()
-    said = factors.factors(ctx, tmp_path)
-    shown = re.search(r"decoder\.layers: 2 (0\.\d+), 4 (0\.\d+), 6 (0\.\d+)", said)
-    assert shown is not None
-    assert [float(each) for each in shown.groups()] == pytest.approx(
-        [mean(scores_of(ctx, name, "test_f1")) for name in ("baseline", "layers=4", "layers=6")], abs=6e-5
-    )
 
 
 @pytest.mark.parametrize("name", ["one seed", "unfinished", "failures", "nothing"])

@@ -17,6 +17,7 @@ from ablations.reporting import budgets, combinations, costs, factors, searches,
 from ablations.reporting.context import Context, load_context
 from ablations.reporting.figures import seeds, slopes, style
 from ablations.reporting.figures.trials import Point, best_so_far
+from ablations.reporting.numbers import mean, scores_of
 from ablations.reporting.text import plain
 from ablations.store import Store
 from ablations.study import load_study
@@ -106,9 +107,24 @@ def shown(said: str) -> str:
 # -- factors --------------------------------------------------------------------------------------------------
 
 
-def test_each_arm_is_shown_seed_by_seed_in_words_and_as_a_picture(state: State, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def drawn(state: State, tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, str]:
+    """The small study with all its runs, and what is said of its factors."""
     small = state("complete").context()
-    said = factors.factors(small, tmp_path)
+    return small, factors.factors(small, tmp_path_factory.mktemp("factors"))
+
+
+def test_a_swept_parameters_chart_says_the_means_that_the_scores_have(drawn: tuple[Context, str]) -> None:
+    small, said = drawn
+    levels = re.search(r"decoder\.layers: 2 (0\.\d+), 4 (0\.\d+), 6 (0\.\d+)", said)
+    assert levels is not None
+    assert [float(each) for each in levels.groups()] == pytest.approx(
+        [mean(scores_of(small, name, "test_f1")) for name in ("baseline", "layers=4", "layers=6")], abs=6e-5
+    )
+
+
+def test_each_arm_is_shown_seed_by_seed_in_words_and_as_a_picture(drawn: tuple[Context, str]) -> None:
+    small, said = drawn
     found = next(alt for alt in alts(said) if "constant-lr" in alt)
     comparison = small.by_arm["constant-lr"]
     middle = sum(comparison.differences) / comparison.n

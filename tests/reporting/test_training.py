@@ -56,9 +56,12 @@ def ctx(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Cont
     return load_context(study, folder / "results")
 
 
-@pytest.mark.slow
-def test_an_arm_that_overfits_is_named_with_its_best_step(ctx: Context, tmp_path: Path) -> None:
-    said = training.training(ctx, tmp_path)
+@pytest.fixture(scope="module")
+def said(ctx: Context, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return training.training(ctx, tmp_path_factory.mktemp("drawn"))
+
+
+def test_an_arm_that_overfits_is_named_with_its_best_step(said: str) -> None:
     assert "3 of 3\u00a0runs overfitted" in said
     assert "reached at step 100, while the training loss still fell" in said
     assert "No run of the other arms overfitted." in said
@@ -68,8 +71,7 @@ def test_an_arm_that_overfits_is_named_with_its_best_step(ctx: Context, tmp_path
     assert "+0.010" in row  # and at the start
 
 
-def test_every_arm_has_a_panel_and_the_picture_says_its_numbers(ctx: Context, tmp_path: Path) -> None:
-    said = training.training(ctx, tmp_path)
+def test_every_arm_has_a_panel_and_the_picture_says_its_numbers(ctx: Context, said: str) -> None:
     alts = [html.unescape(each) for each in re.findall(r'fig-alt="([^"]*)"', said)]
     losses = next(alt for alt in alts if alt.startswith("Loss"))
     assert "layers=6 ends at validation 7.010 and training 2.000, validation best at step 100" in losses
@@ -77,8 +79,7 @@ def test_every_arm_has_a_panel_and_the_picture_says_its_numbers(ctx: Context, tm
     assert said.count("scales of their own") == 1  # one arm's loss is of another kind
 
 
-def test_the_metric_is_drawn_like_the_loss(ctx: Context, tmp_path: Path) -> None:
-    said = training.training(ctx, tmp_path)
+def test_the_metric_is_drawn_like_the_loss(said: str) -> None:
     metric = next(html.unescape(each) for each in re.findall(r'fig-alt="([^"]*)"', said) if each.startswith("F1"))
     assert "baseline ends at validation 0.18" in metric
     assert "and training 0.500, validation best at step 200" in metric
