@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import re
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +24,10 @@ LARGEST_HEADER = 1 << 20  # bytes of a long name or of extended attributes, whic
 MOST_MEMBERS = 4_000_000
 DEEPEST = 64  # folders inside one another
 SUFFIXES = (".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".tar", ".zip")
+_DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error,
+    lzma.LZMAError,
+)  # fmt: skip
 _DONE = ".complete"
 _SAID = 64 << 20  # bytes: to hash more takes long enough to say so
 
@@ -109,7 +115,7 @@ def unpacked(archive: Path, suffix: str, cache: Path, say: Say, sha256: str | No
             _refuse_change(archive, state)
             (unfinished / _DONE).touch()
             unfinished.rename(folder)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        except _DAMAGE as error:
             raise DataError(f"{archive}: expected an archive ({', '.join(SUFFIXES)}), found damage: {error}") from error
         except OSError as error:
             raise DataError(f"{archive}: cannot be unpacked: {error}") from error
@@ -197,6 +203,16 @@ def _tar_members(archive: Path) -> Iterator[_Member]:
             kind = "file" if info.isreg() else "folder" if info.isdir() else "link or device"
             yield _Member(info.name, info.size, kind, lambda info=info: opened.extractfile(info))  # type: ignore[misc]
             opened.members = []  # type: ignore[attr-defined]  # or it keeps every header in memory
+        _read_to_the_end(opened)
+
+
+def _read_to_the_end(opened: tarfile.TarFile) -> None:
+    """Reads what follows the last member: the checksum of a gzip stream stands at its very end."""
+    left = LARGEST_TOTAL
+    while opened.fileobj is not None and (read := len(opened.fileobj.read(1 << 20))):
+        left -= read
+        if left < 0:
+            raise ValueError(f"more than {LARGEST_TOTAL >> 30} GiB after its last member")
 
 
 def _zip_members(archive: Path) -> Iterator[_Member]:

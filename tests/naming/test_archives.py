@@ -1,5 +1,6 @@
 import hashlib
 import io
+import random
 import stat
 import tarfile
 import zipfile
@@ -193,4 +194,18 @@ def test_a_truncated_archive_is_one_clear_error(tmp_path):
     archive = tar(tmp_path / "a.tar.gz", *[(f"A{index}.java", bytes(range(256)) * 40) for index in range(40)])
     archive.write_bytes(archive.read_bytes()[:-800])
     with pytest.raises(DataError, match="found damage"):
+        unpacked(archive, ".java", tmp_path / "cache", quiet)
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w:bz2"])
+@pytest.mark.parametrize("place", range(1, 10))
+def test_altered_bytes_in_a_compressed_archive_are_found_wherever_they_are(tmp_path, mode, place):
+    rng = random.Random(0)
+    text = " ".join(rng.choices(["get", "size", "return", "index"], k=20_000)).encode()
+    archive = tar(tmp_path / "a.tar", ("A.java", text), ("B.java", text), mode=mode)
+    content = bytearray(archive.read_bytes())
+    middle = len(content) * place // 10
+    content[middle : middle + 3] = bytes(each ^ 255 for each in content[middle : middle + 3])
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"found damage|cannot be unpacked"):
         unpacked(archive, ".java", tmp_path / "cache", quiet)
