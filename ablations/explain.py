@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -229,8 +230,9 @@ def _show_runs(study: Study, each: Explained, out: Console) -> None:
         score, base = run["score"], run["baseline"]
         apart = f"{score - base:+.4f}" if score is not None and base is not None else ""
         taken = duration(run["seconds"]) if run["seconds"] is not None else ""
-        rows.append((str(run["seed"]), status_text(run["status"]), _number(score), apart, taken, Text(run["folder"])))
-    columns = ("seed", "status", study.metric, "difference", "took", "folder")
+        name = Text(Path(run["folder"]).name, style="dim")
+        rows.append((str(run["seed"]), status_text(run["status"]), _number(score), apart, taken, name))
+    columns = ("seed", "status", study.metric, "difference", "took", "run")
     out.print(plain_table(columns, rows, right=("seed", study.metric, "difference", "took")))
 
 
