@@ -63,7 +63,7 @@ def _looks(study: Study, store: Store) -> tuple[Look, ...]:
 
 
 def _outcomes(study: Study, store: Store) -> Callable[[RunKey], Outcome]:
-    """A function: a run's status and its value of the primary metric, read once.
+    """A function: a run's status and its value of the primary metric; ``open`` where it has not ended.
 
     The runs of a variant whose search has ended without finding one never come; they count as failed.
     """
@@ -74,12 +74,15 @@ def _outcomes(study: Study, store: Store) -> Callable[[RunKey], Outcome]:
         if each.search and len(trials_of(study, each, store)) >= each.search.trials
     }
 
-    @cache
+    records = store.summaries()
+
     def outcome(key: RunKey) -> Outcome:
         if key.variant in never:
             return "failed", None
-        status = store.status(key.run_id)
-        return status, store.read_record(key.run_id)["scores"].get(study.metric) if status == "completed" else None
+        record = records.get(key.run_id)
+        if record is None:
+            return "open", None
+        return record["status"], record["scores"].get(study.metric) if record["status"] == "completed" else None
 
     return outcome
 

@@ -166,7 +166,8 @@ def test_a_look_waits_for_a_search_but_not_for_one_that_has_found_nothing(tmp_pa
             continue
         folder = store.prepare(key, variant, study.experiment)
         record = json.loads((folder / "job.json").read_text()) | {
-            "status": "completed", "info": {}, "environment": {}, "code": {},
+            "status": "completed", "info": {}, "environment": {"host": "h"},
+            "code": {"package_hash": "c", "git_commit": None, "git_dirty": None},
             "scores": {"test_height": key.seed + (key.variant == "higher")},
         }  # fmt: skip
         (folder / "record.json").write_text(json.dumps(record))
