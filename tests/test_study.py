@@ -450,7 +450,7 @@ def test_the_cpu_profile_is_what_a_quarter_of_an_hour_holds():
     assert len(study.seeds) == 5
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_the_examples_of_the_reference_are_studies(number):
     example = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "study-file.md").read_text(encoding="utf-8"), re.S)[
         number
