@@ -64,6 +64,15 @@ def test_a_combination_that_adds_up_is_held_against_the_smallest_effect(syntheti
     assert "It is smaller than the smallest interaction of interest, 0.05 (two one-sided paired t-tests, p" in said
 
 
+def test_a_combination_without_a_result_says_so(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, COMBINED)
+    missing = synthetic.Outcome("missing")
+    synthetic.write_results(
+        study, tmp_path / "results", lambda variant, seed: missing if variant == "both" else synthetic.Outcome()
+    )
+    assert designs.combinations(load_context(study, tmp_path / "results"), tmp_path) == "- `both`: no result yet.\n"
+
+
 GRID = """\
 study: grid
 metric: test_f1

@@ -181,6 +181,25 @@ def test_diverged_runs_are_counted_with_what_that_says_about_rates(small, synthe
     assert "deep" not in example_scores.find(ctx).intervals
 
 
+def test_a_claim_that_other_test_sets_need_not_bear_out_is_named(small):
+    ctx = small(text=STUDY.replace("smallest_effect: 0.02\n", ""))
+    for run_id in ctx.ids["deep"]:  # the same mean, but every second example gets far better and every other far worse
+        path = ctx.results / "runs" / run_id / example_scores.FILE
+        rows = [json.loads(row) for row in gzip.decompress(path.read_bytes()).splitlines()]
+        rows = [row | {"f1": row["f1"] + (2 if row["example"] % 2 else -2)} for row in rows]
+        path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    said = shown(uncertainty.other_test_sets(ctx))
+    assert "- `deep` helps on this test set; on test sets like this one test F1 may as well not change (95 %" in said
+    assert "- `long`" not in said
+
+
+def test_an_arm_that_diverged_is_tested_by_sign_flips_and_says_so(small, synthetic):
+    ctx = small(lambda variant, seed: synthetic.Outcome("diverged" if (variant, seed) == ("deep", 1) else "completed"))
+    [row] = [line for line in shown(uncertainty.other_tests(ctx)).splitlines() if line.endswith("| runs diverged |")]
+    assert row.startswith("| `deep` | 4 | 1 |")
+    assert "P(better)" in uncertainty.other_tests(ctx)
+
+
 def test_nothing_is_said_of_failures_where_there_are_none(whole):
     assert uncertainty.diverged(whole) == ""
 
