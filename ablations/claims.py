@@ -124,13 +124,13 @@ def _locked(folder: Path) -> Iterator[None]:
 def own_claim() -> dict[str, Any]:
     """A claim in the name of this process."""
     pid = os.getpid()
-    return {"pid": pid, "process_start": _process_start(pid), "host": socket.gethostname(), "place": _place()}
+    return {"pid": pid, "process_start": process_start(pid), "host": socket.gethostname(), "place": _place()}
 
 
 def is_alive(folder: Path, claim: Mapping[str, Any]) -> bool:
     """Whether the owner of a folder's claim is alive, as far as can be known from here."""
     if claim.get("place") == _place():
-        return bool(_process_start(claim["pid"]) == claim["process_start"])
+        return bool(process_start(claim["pid"]) == claim["process_start"])
     return _unseen_s(folder, claim) < LEASE_S
 
 
@@ -161,7 +161,7 @@ def _place() -> str:
     return f"{socket.gethostname()} {psutil.Process(1).create_time()}"
 
 
-def _process_start(pid: int) -> str | None:
+def process_start(pid: int) -> str | None:
     """When a process started, by a clock that nobody can set where the system has one; None if it is gone."""
     try:
         with open(f"/proc/{pid}/stat") as file:

@@ -210,7 +210,7 @@ def _advance(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metr
     status = store.status(run.key.run_id)
     if status == "running" or (ending is not None and ending.kind == "held" and status not in ENDED):
         run.job = None
-    elif ending is not None and ending.kind == "lost" and run.losses < RETRIES:
+    elif ending is not None and ending.kind == "lost" and status not in ENDED and run.losses < RETRIES:
         run.losses += 1
         run.job, run.since = submit(run.key), None
     else:

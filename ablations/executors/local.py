@@ -24,9 +24,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ablations import machine, runner, stopping
-from ablations.claims import ClaimHeld, ClaimLost
+from ablations.claims import ClaimHeld, ClaimLost, process_start
 from ablations.executors.base import Ending, Executor, Job, State
 
+SERVER_GONE = 255  # what multiprocessing makes of the end of the server; the process itself may live on
 HELD = 75  # exit code of a process that found its run taken (EX_TEMPFAIL)
 PATIENCE_S = 60.0  # that a run which was asked to stop has to reach a safe point and write its record
 IMPATIENCE_S = 5.0  # the same, once it was asked twice
@@ -43,6 +44,7 @@ class LocalJob(Job):
         self._last_words: Connection | None = None
         self._oom_kills = 0
         self._cancelled = False
+        self._process_start: str | None = None
         self.slot: int | None = None
 
     def start(self, slot: int, gpu: str | None) -> None:
@@ -52,8 +54,16 @@ class LocalJob(Job):
         context = multiprocessing.get_context("forkserver")
         self._last_words, writer = context.Pipe(duplex=False)
         arguments = (str(self.run_dir), gpu, writer)
-        self._process = context.Process(target=_work, args=arguments, name=self.run_dir.name)
-        self._process.start()
+        for again in (True, False):
+            self._process = context.Process(target=_work, args=arguments, name=self.run_dir.name)
+            try:
+                self._process.start()
+                break
+            except (EOFError, ConnectionError):  # the server was killed this moment; a new one takes its place
+                if not again:
+                    raise
+                time.sleep(0.1)
+        self._process_start = process_start(self._process.pid or 0)
         writer.close()
 
     def state(self) -> State:
@@ -64,23 +74,36 @@ class LocalJob(Job):
     def _state(self) -> State:
         if self._process is None:
             return "ended" if self._cancelled else "queued"
-        return "running" if self._process.is_alive() else "ended"
+        return "running" if self._process.is_alive() or self._outlives_its_server() else "ended"
+
+    def _outlives_its_server(self) -> bool:
+        """Whether its process lives on although the server that would tell of its end was killed."""
+        if self._process is None or self._process.exitcode != SERVER_GONE or self._process_start is None:
+            return False
+        return process_start(self._process.pid or 0) == self._process_start
 
     def cancel(self) -> None:
         """Asks its process to end, or keeps it from starting."""
         self._cancelled = True
-        if self._process is not None and self._process.is_alive():
-            self._process.terminate()
+        self._send(signal.SIGTERM)
 
     def join(self, seconds: float) -> None:
         """Waits for its process to end, that many seconds at most."""
-        if self._process is not None:
-            self._process.join(seconds)
+        if self._process is None:
+            return
+        until = time.monotonic() + seconds
+        self._process.join(seconds)
+        while self._outlives_its_server() and time.monotonic() < until:
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """Ends its process without its consent, if it still lives."""
-        if self._process is not None and self._process.is_alive():
-            self._process.kill()
+        self._send(signal.SIGKILL)
+
+    def _send(self, sent: signal.Signals) -> None:
+        if self._process is not None and self._process.pid is not None and self._state() == "running":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, sent)
 
     def ending(self) -> Ending | None:
         """How its process ended where no record of its own can say it."""
@@ -93,6 +116,8 @@ class LocalJob(Job):
             return Ending("held", "left to the process that runs it already")
         if code == runner.UNRECORDED:
             return Ending("unrecorded", self._said() or "its outcome could not be written")
+        if code == SERVER_GONE:
+            return Ending("lost", "its process ended unseen, for the server that had forked it was gone")
         return Ending("lost", f"its process ended with exit code {code} and no record")
 
     def _killed(self, by: signal.Signals) -> Ending:

@@ -1,8 +1,12 @@
 """What every executor must do; a new file in ablations/executors/ is found and tested here."""
 
 import importlib
+import json
+import os
 import pkgutil
+import signal
 import time
+from multiprocessing import forkserver
 
 import pytest
 
@@ -79,6 +83,22 @@ def test_a_killed_process_frees_its_slot_and_says_how_it_ended(folders):
     assert endings == {"completed": None, "interrupted": Ending("lost", "killed by SIGKILL")}
 
 
+def test_runs_whose_server_is_killed_at_once_go_on_and_are_told_from_lost_ones(folders):
+    store, submitted = folders("slow: {set: {trouble.kind: sleep}}")
+    slow = [folder for folder in submitted if store_variant(folder) == "slow"]
+    with executor_of("local") as executor:
+        jobs = [executor.submit(folder) for folder in (slow[0], submitted[0], submitted[1])]
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        wait(jobs[1:])
+        assert [store.status(folder.name) for folder in submitted[:2]] == ["completed"] * 2
+        assert jobs[0].state() == "running"
+        jobs[0].cancel()
+        wait(jobs[:1])
+    assert store.status(slow[0].name) == "interrupted"
+    attempts = [json.loads((job.run_dir / "job.json").read_text())["attempt"] for job in jobs]
+    assert attempts == [1, 1, 1]
+
+
 def test_cancelling_ends_a_running_job_and_keeps_a_queued_one_from_starting(folders):
     store, submitted = folders("slow: {set: {trouble.kind: sleep}}")
     slow = [folder for folder in submitted if store_variant(folder) == "slow"]
@@ -126,6 +146,4 @@ def test_a_run_that_somebody_else_has_is_left_to_them(folders):
 
 
 def store_variant(folder):
-    import json
-
     return json.loads((folder / "job.json").read_text())["variant"]
