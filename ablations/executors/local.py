@@ -54,16 +54,14 @@ class LocalJob(Job):
         context = multiprocessing.get_context("forkserver")
         self._last_words, writer = context.Pipe(duplex=False)
         arguments = (str(self.run_dir), gpu, writer)
-        for again in (True, False):
-            self._process = context.Process(target=_work, args=arguments, name=self.run_dir.name)
-            try:
-                self._process.start()
-                break
-            except (EOFError, ConnectionError):  # the server was killed this moment; a new one takes its place
-                if not again:
-                    raise
-                time.sleep(0.1)
-        self._process_start = process_start(self._process.pid or 0)
+        process = context.Process(target=_work, args=arguments, name=self.run_dir.name)
+        try:
+            process.start()
+        except (EOFError, ConnectionError):  # the server was killed this moment; a new one takes its place
+            time.sleep(0.1)
+            process = context.Process(target=_work, args=arguments, name=self.run_dir.name)
+            process.start()
+        self._process, self._process_start = process, process_start(process.pid or 0)
         writer.close()
 
     def state(self) -> State:
