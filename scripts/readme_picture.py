@@ -1,6 +1,7 @@
 """Makes the README's picture: two pages of a study's report, the answer and the main table, side by side.
 
-    python scripts/readme_picture.py --study study.yaml --results results/reference --out docs/images/report.png
+    python scripts/readme_picture.py --study study.yaml --profile cpu-whole --results results/reference \
+        --out docs/images/report.png
 
 The same results give the same bytes. Nothing is written into the results folder.
 """

@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 import textwrap
 from pathlib import Path
@@ -12,6 +13,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )  # for the runs' processes
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script: a Ctrl-C must work
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
