@@ -1,7 +1,8 @@
 # make study   sets up, runs study.yaml with the profile that fits this machine, renders its report
 # make test    sets up and passes all tests;  make test-fast leaves out what trains, renders or starts processes
 # make lint    formatting, lint, import bans and types
-.PHONY: study test test-fast lint setup setup-dev
+# make docs    the documentation as a site, in site/
+.PHONY: study test test-fast lint docs setup setup-dev
 
 BIN := .venv/bin
 export MPLBACKEND := Agg
@@ -25,6 +26,9 @@ lint: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: setup-dev
+	$(BIN)/python -m mkdocs build --strict
 
 setup:
 	@scripts/setup.sh

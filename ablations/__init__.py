@@ -9,30 +9,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ablations.analysis.compare import compare, compare_study
-    from ablations.analysis.conclude import conclude, conclude_study
+    from ablations.analysis.compare import compare
+    from ablations.analysis.conclude import conclude
     from ablations.analysis.examples import compare_examples
     from ablations.analysis.results import Comparison, Conclusion
     from ablations.analysis.table import Checkpoint, Columns
+    from ablations.api import read_scores, render, run
     from ablations.errors import AblationsError, StudyError
-    from ablations.plan import RunKey, Variant, expand, run_keys
-    from ablations.store import Store
+    from ablations.plan import RunKey, Variant, expand
     from ablations.study import Ablation, Study, load_study
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Ablation": "study", "AblationsError": "errors", "Checkpoint": "analysis.table", "Columns": "analysis.table",
-    "Comparison": "analysis.results", "Conclusion": "analysis.results", "RunKey": "plan", "Store": "store",
-    "Study": "study", "StudyError": "errors", "Variant": "plan", "compare": "analysis.compare",
-    "compare_examples": "analysis.examples", "compare_study": "analysis.compare", "conclude": "analysis.conclude",
-    "conclude_study": "analysis.conclude", "expand": "plan", "load_study": "study", "run_keys": "plan",
+    "Comparison": "analysis.results", "Conclusion": "analysis.results", "RunKey": "plan", "Study": "study",
+    "StudyError": "errors", "Variant": "plan", "compare": "analysis.compare", "compare_examples": "analysis.examples",
+    "conclude": "analysis.conclude", "expand": "plan", "load_study": "study", "read_scores": "api", "render": "api",
+    "run": "api",
 }  # fmt: skip
 
 __all__ = [
-    "Ablation", "AblationsError", "Checkpoint", "Columns", "Comparison", "Conclusion", "RunKey", "Store", "Study",
-    "StudyError", "Variant", "compare", "compare_examples", "compare_study", "conclude", "conclude_study", "expand",
-    "load_study", "run_keys",
+    "Ablation", "AblationsError", "Checkpoint", "Columns", "Comparison", "Conclusion", "RunKey", "Study", "StudyError",
+    "Variant", "compare", "compare_examples", "conclude", "expand", "load_study", "read_scores", "render", "run",
 ]  # fmt: skip
 
 

@@ -30,6 +30,7 @@ ROWS = [
     {"launch"},
     {"console", "looks", "search", "repetition", "recomputed", "sides", "completion"},
     {"commands", "tables", "verify", "diff", "explain", "authoring", "doctor"},
+    {"api"},
     {"cli"},
 ]
 BANNED = {

@@ -83,9 +83,10 @@ class Rules:
 
 def compare(
     frame: pd.DataFrame,
+    study: Study | None = None,
     *,
-    baseline: str,
-    metric: str,
+    baseline: str | None = None,
+    metric: str | None = None,
     planned: Mapping[str, Iterable[Seed]] | None = None,
     family: Mapping[str, str] | None = None,
     columns: Columns | None = None,
@@ -94,12 +95,17 @@ def compare(
 ) -> list[Comparison]:
     """Compares every arm of a long table with the baseline, paired by seed.
 
+    With a study, the table is what ``read_scores`` returns of it, and the study says all else: baseline, plan, families
+    and rules. Without one, the baseline and the metric must be named.
+
     Args:
         frame: One row per run and metric: columns variant, seed, value, and optionally metric, status (completed,
             diverged, anything else is lost), step (the last one of a run counts) and example (those of a run are
             averaged).
+        study: Whose scores these are; None for a table made elsewhere.
         baseline: Name of the baseline.
-        metric: Metric to compare. Without a metric column it may be the name of the column of values.
+        metric: Metric to compare; of a study, another than its primary one. Without a metric column it may be the name
+            of the column of values.
         planned: Seeds planned for each arm, by default every arm at every seed that the table names. Runs that were
             planned and are missing count as lost; arms that were planned and could not be tested count in the
             correction.
@@ -125,6 +131,20 @@ def compare(
     unknown = sorted(set(rules) - {field.name for field in fields(Rules)})
     if unknown:
         raise AblationsError(one_of("option of compare", unknown[0], [field.name for field in fields(Rules)]))
+    if study is not None:
+        named = {
+            "baseline": baseline,
+            "planned": planned,
+            "family": family,
+            "columns": columns,
+            "checkpoint": checkpoint,
+        }
+        if any(given is not None for given in named.values()):
+            said = ", ".join(name for name, given in named.items() if given is not None)
+            raise AblationsError(f"compare: a study says what {said} would say; leave that out")
+        return compare_study(frame, study, metric=metric, **rules)
+    if baseline is None or metric is None:
+        raise AblationsError("compare: expected a study, or a baseline and a metric")
     table = read_table(frame, baseline=baseline, metric=metric, planned=planned, columns=columns, checkpoint=checkpoint)
     return compare_table(table, metric, Rules(**rules), family)
 

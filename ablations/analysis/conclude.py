@@ -15,17 +15,23 @@ NEGLIGIBLE = ("equivalent", "helps_negligible", "hurts_negligible")
 
 
 def conclude(
-    comparisons: Iterable[Comparison], *, expectations: Mapping[str, Expectation | None] | None = None
+    comparisons: Iterable[Comparison],
+    study: Study | None = None,
+    *,
+    expectations: Mapping[str, Expectation | None] | None = None,
 ) -> list[Conclusion]:
     """Draws one conclusion per arm.
 
     Args:
         comparisons: Of one or more metrics; the first of an arm is on the primary metric and decides.
+        study: Whose expectations are taken where none are given.
         expectations: What was declared for an arm before the runs; arms without are exploratory.
 
     Returns:
         One conclusion per arm, in the order of the comparisons.
     """
+    if study is not None and expectations is None:
+        return conclude_study(comparisons, study)
     by_arm: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
         by_arm.setdefault(comparison.arm, []).append(comparison)
