@@ -124,6 +124,7 @@ def test_the_commands_of_a_page_work(page, tmp_path):
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(folder), os.environ["PYTHONPATH"]]),
         "HOME": str(tmp_path),
         "ABLATIONS_RENDERER": "builtin",
     }
