@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ablations import handles
 from ablations.errors import AblationsError
 from ablations.files import read_json, write_atomic
 
@@ -42,7 +44,7 @@ class Claim:
     """A claim that this process holds, or held."""
 
     def __init__(self, folder: Path, own: Mapping[str, Any]):
-        self._folder, self._own = folder, own
+        self.folder, self._own = folder, own
         self._path = folder / NAME
 
     @property
@@ -57,9 +59,9 @@ class Claim:
         Raises:
             ClaimLost: Somebody has.
         """
-        with _locked(self._folder):
+        with _locked(self.folder):
             if not self.held:
-                raise ClaimLost(f"{self._folder.name}: taken over by another process; nothing more is written")
+                raise ClaimLost(f"{self.folder.name}: taken over by another process; nothing more is written")
             yield
 
     def renew(self) -> bool:
@@ -83,7 +85,7 @@ def claimed(folder: Path, lost: Callable[[], None] = lambda: None) -> Iterator[C
 
     Args:
         folder: The run's.
-        lost: Called from another thread when somebody else has taken it over.
+        lost: Called from another thread when somebody else has taken it over, or has asked this run to stop.
 
     Raises:
         ClaimHeld: A live process owns it.
@@ -108,10 +110,14 @@ def claimed(folder: Path, lost: Callable[[], None] = lambda: None) -> Iterator[C
 
 def _renew(claim: Claim, ended: threading.Event, lost: Callable[[], None]) -> None:
     """Renews a claim, whatever its owner is busy with."""
+    told = False
     while not ended.wait(RENEW_EVERY_S):
         if not claim.renew():
             lost()
             return
+        if not told and handles.asked_to_stop(claim.folder):
+            told = True
+            lost()
 
 
 @contextmanager
@@ -125,6 +131,16 @@ def own_claim() -> dict[str, Any]:
     """A claim in the name of this process."""
     pid = os.getpid()
     return {"pid": pid, "process_start": process_start(pid), "host": socket.gethostname(), "place": _place()}
+
+
+def signal_owner(claim: Mapping[str, Any]) -> bool:
+    """Asks a claim's owner to stop (SIGTERM); returns whether it lives where it can be signalled from here."""
+    if claim.get("place") != _place() or process_start(claim["pid"]) != claim["process_start"]:
+        return False
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(claim["pid"], signal.SIGTERM)
+        return True
+    return False
 
 
 def is_alive(folder: Path, claim: Mapping[str, Any]) -> bool:

@@ -48,6 +48,12 @@ def _names(ctx: typer.Context, incomplete: str) -> list[str]:
     return completion.names(ctx.params.get("study") or STUDY, ctx.params.get("profile"), incomplete)
 
 
+def _executors(ctx: typer.Context, incomplete: str) -> list[str]:
+    from ablations import executor_options
+
+    return [name for name in executor_options.names() if name.startswith(incomplete)]
+
+
 StudyOption = Annotated[Path, typer.Option("--study", "-s", help="The study's file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", "-r", help="The folder of its runs.")]
 ProfileOption = Annotated[
@@ -151,15 +157,26 @@ def run(
         list[str] | None, typer.Option(help="Run this ablation or variant (repeatable).", autocompletion=_names)
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one a GPU or core.")] = None,
-    executor: Annotated[str, typer.Option(help="local, or inprocess (for debugging).")] = "local",
+    executor: Annotated[
+        str, typer.Option(help="Where runs run: a name of docs/clusters.md.", autocompletion=_executors)
+    ] = "local",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--executor-option", "-x", metavar="KEY=VALUE", help="An option of the executor, over the study's."
+        ),
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Also repeat runs that failed or diverged.")] = False,
 ) -> None:
     """Run what is not done yet; a failed run stops none of the others."""
     from ablations import commands
 
     loaded, store = _load(study, results, profile)
-    with _stoppable("Stopped. What has ended is kept; `ablations run` goes on from there."):
-        completed = commands.run_study(loaded, store, _out(), only, workers, executor, retry)
+    chosen = commands.choose_executor(loaded, executor, option or (), workers)
+    goes_on = "What runs or is queued goes on by itself; `ablations run` follows it again, `ablations cancel` stops it."
+    stays = "What has ended is kept; `ablations run` goes on from there."
+    with _stoppable(f"Stopped. {goes_on if chosen.kind.outlasts else stays}"):
+        completed = commands.run_study(loaded, store, _out(), only, chosen, retry)
     if completed and not only:
         _out().print(f"Next: ablations report{_given(study, results, profile)}", soft_wrap=True)
     raise typer.Exit(0 if completed else 1)
@@ -177,6 +194,22 @@ def status(
 
     loaded, store = _load(study, results, profile)
     commands.show_status(loaded, store, _out(), as_json)
+
+
+@app.command()
+def cancel(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Ablations or variants; without, all.", autocompletion=_names)
+    ] = None,
+    study: StudyOption = STUDY,
+    results: ResultsOption = RESULTS,
+    profile: ProfileOption = None,
+) -> None:
+    """Stop what is queued or running, wherever it is."""
+    from ablations import commands
+
+    loaded, store = _load(study, results, profile)
+    commands.cancel_runs(loaded, store, names or (), _out())
 
 
 @app.command()

@@ -6,16 +6,18 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ablations import looks, machine
+from ablations import executor_options, jobs, looks, machine
 from ablations.console import SYMBOLS, duration, plain_table, status_text, watcher
 from ablations.errors import UnknownName, one_of
-from ablations.executors.base import Executor
+from ablations.executors import executor_class
+from ablations.executors.base import Executor, Work
 from ablations.launch import Ended, Remaining, launch
 from ablations.plan import Forecast, RunKey, Variant, expand, forecast, run_keys, seed_words
 from ablations.standing import standing
@@ -23,7 +25,28 @@ from ablations.store import Store
 from ablations.study import Ablation, Study
 from ablations.trials import best, search_of, settled, trials_of
 
-EXECUTORS = ("local", "inprocess")
+
+@dataclass(frozen=True)
+class Chosen:
+    """The executor of a launch: its class, its options, and runs at a time where the command line says."""
+
+    kind: type[Executor]
+    options: Any
+    workers: int | None = None
+
+    def shares(self, runs: int) -> tuple[int, int]:
+        """Runs at a time, and threads of each."""
+        return self.kind.shares(self.options, self.workers, runs)
+
+
+def choose_executor(study: Study, name: str, typed: Sequence[str], workers: int | None) -> Chosen:
+    """The executor of a name with the study's options and those typed, ``key=value`` each.
+
+    Raises:
+        UnknownName: There is no such executor or option, or a value is none for it.
+    """
+    kind = executor_class(name)
+    return Chosen(kind, executor_options.options(name, study.executors.get(name, {}), typed), workers)
 
 
 def run_study(
@@ -31,8 +54,7 @@ def run_study(
     store: Store,
     out: Console,
     only: Sequence[str] | None,
-    workers: int | None,
-    executor: str,
+    executor: Chosen,
     retry: bool,
 ) -> bool:
     """Runs what is not done yet and says how it went.
@@ -42,15 +64,12 @@ def run_study(
         store: Where runs are kept.
         out: The terminal.
         only: Names of ablations or variants to run; None for all. The baseline always runs along.
-        workers: Runs at a time; None for one a GPU, or one a core.
-        executor: One of ``EXECUTORS``.
+        executor: What runs them.
         retry: Whether failed and diverged runs are run again.
 
     Returns:
         Whether every planned run (of ``only``) has completed.
     """
-    if executor not in EXECUTORS:
-        raise UnknownName(one_of("executor", executor, EXECUTORS))
     chosen = _chosen(study, only)
     open_searches = [
         each for each in study.ablations if each.search and each.levels[0].waits_for and each.levels[0].name in chosen
@@ -58,11 +77,11 @@ def run_study(
     tried: set[str] = set()
 
     def run_planned(now: Study) -> bool:
-        return _run_planned(now, store, out, chosen, workers, executor, retry, tried)
+        return _run_planned(now, store, out, chosen, executor, retry, tried)
 
     completed = run_planned(study)
     for ablation in open_searches:  # after the arms that need none: their results are there first
-        _search(study, ablation, store, out, workers, executor, retry)
+        _search(study, ablation, store, out, executor, retry)
     while (later := standing(study, store)) != study:  # what searches have found, and what looks have left open
         for line in looks.taken_since(study, later):
             out.print(Text(line))
@@ -80,8 +99,7 @@ def _run_planned(
     store: Store,
     out: Console,
     chosen: Collection[str],
-    workers: int | None,
-    executor: str,
+    executor: Chosen,
     retry: bool,
     tried: set[str],
 ) -> bool:
@@ -94,15 +112,17 @@ def _run_planned(
     runnable = [key for key in keys if not variants[key.variant].waits_for]
     runnable = [key for key in runnable if key.run_id not in tried]
     todo = store.unsettled(runnable, retry=retry)  # also what another process runs: it is waited for
-    workers, threads = _shares(workers, len(todo))
+    jobs.settle(store, todo)
+    todo = store.unsettled(todo, retry=retry)
+    workers, threads = executor.shares(len(todo))
     _say_intent(study, store, variants, keys, todo, workers, out)
     if todo:
-        with _executor(executor, study.experiment, workers, threads) as started:
+        with _started(executor, study, store, out, workers, threads) as started:
             _prepare(study, [variants[key.variant] for key in todo], out)
             todo = store.unsettled(runnable, retry=retry)  # another process may have been at work meanwhile
             tried.update(key.run_id for key in todo)
             expected = _forecast(study, store, list(variants.values()), workers)
-            with watcher(out, study.metric) as watching:
+            with watcher(out, study.metric, executor.kind.outlasts) as watching:
                 ends = launch(
                     store,
                     started,
@@ -120,14 +140,12 @@ def _run_planned(
     return _say_outcome(study, store, keys, out)
 
 
-def _search(
-    study: Study, ablation: Ablation, store: Store, out: Console, workers: int | None, executor: str, retry: bool
-) -> None:
+def _search(study: Study, ablation: Ablation, store: Store, out: Console, executor: Chosen, retry: bool) -> None:
     """Makes the trials of a search and says what it found."""
     from ablations.search import Round, make_trials
 
     search = search_of(ablation)
-    workers, threads = _shares(workers, search.round_size)
+    workers, threads = executor.shares(search.round_size)
     made = len(trials_of(study, ablation, store))
     out.print(
         Text(f"{ablation.name}: search by {search.objective}, {search.sampler}, seed {search.seed}", style="bold")
@@ -135,13 +153,13 @@ def _search(
     out.print(Text(search.label))
     out.print(f"{made} of {search.trials} trials have ended; {workers} at a time.")
 
-    with _executor(executor, study.experiment, workers, threads) as started:
+    with _started(executor, study, store, out, workers, threads) as started:
 
         def run(trials: Round) -> None:
             variants = list(trials.variants.values())
             _prepare(study, variants, out)
             expected = forecast(variants, (), store.history(), workers, flops=study.schema.flops)
-            with watcher(out, search.objective) as watching:
+            with watcher(out, search.objective, executor.kind.outlasts) as watching:
                 launch(
                     store,
                     trials.watched(started),
@@ -171,12 +189,19 @@ def _chosen(study: Study, only: Sequence[str] | None) -> set[str]:
     if not only:
         return set(variants)
     ablations = {each.name: each for each in study.ablations}
-    for name in only:
-        if name not in variants and name not in ablations:
-            raise UnknownName(one_of("ablation or variant", name, sorted({*variants, *ablations})))
-    chosen = {name for name, variant in variants.items() if name in only or variant.ablation in only}
+    chosen = _named(study, only)
     used = {step.variant for name in only if name in ablations for step in ablations[name].steps}
     return chosen | used | {next(iter(variants))}
+
+
+def _named(study: Study, names: Sequence[str]) -> set[str]:
+    """The variants that names of variants and ablations mean."""
+    variants = {variant.name: variant for variant in expand(study)}
+    ablations = {each.name for each in study.ablations}
+    for name in names:
+        if name not in variants and name not in ablations:
+            raise UnknownName(one_of("ablation or variant", name, sorted({*variants, *ablations})))
+    return {name for name, variant in variants.items() if name in names or variant.ablation in names}
 
 
 def _say_intent(
@@ -195,29 +220,22 @@ def _say_intent(
     most = sum(key.variant in names for key in looks.most_runs(study))
     up_to = f" to {most}" if most > len(keys) else ""
     out.print(f"{len(names)} variants x {seed_words(study)} = {len(keys)}{up_to} runs, {len(todo)} to run.")
-    running = sum(store.status(key.run_id) == "running" for key in keys)
-    if running:
-        out.print(f"{running} are being run by another process: waiting for them, and taking over what it leaves.")
+    elsewhere = Counter(store.status(key.run_id) for key in keys)
+    if elsewhere["running"]:
+        out.print(f"{elsewhere['running']} are being run already: waiting for them, and taking over what is left.")
+    if elsewhere["queued"]:
+        out.print(f"{elsewhere['queued']} are queued already: waiting for them.")
     if todo:
         expected = _forecast(study, store, list(variants.values()), workers)
         left = expected.left_s(todo, [])
         out.print(f"{workers} at a time, {'about ' + duration(left) if left is not None else 'time unknown'}.")
 
 
-def _shares(asked: int | None, runs: int) -> tuple[int, int]:
-    """Runs at a time, and threads of each, which do not depend on how many runs are left: numbers depend on them."""
-    workers = asked or machine.gpus() or machine.cores()
-    return max(1, min(workers, runs)), max(1, machine.cores() // workers)
+def _started(executor: Chosen, study: Study, store: Store, out: Console, workers: int, threads: int) -> Executor:
+    def say(line: str) -> None:
+        out.print(Text(line), soft_wrap=True)
 
-
-def _executor(name: str, experiment: str, workers: int, threads: int) -> Executor:
-    if name == "inprocess":
-        from ablations.executors.inprocess import InProcessExecutor
-
-        return InProcessExecutor()
-    from ablations.executors.local import LocalExecutor
-
-    return LocalExecutor(workers, threads, machine.gpu_names(), experiment)
+    return executor.kind.start(executor.options, Work(study.name, study.experiment, store.root, workers, threads, say))
 
 
 def _prepare(study: Study, variants: Sequence[Variant], out: Console) -> None:
@@ -350,6 +368,18 @@ def _say_forecast(
             out.print(f"About {total(most)} for {len(still)} runs, if no look settles an arm any more.")
 
 
+def cancel_runs(study: Study, store: Store, names: Sequence[str], out: Console) -> None:
+    """Stops what is queued or running, of all arms or of those named alone, and says what was found."""
+    chosen = _named(study, names) if names else {variant.name for variant in expand(study)}
+    found = jobs.cancel(store, [key for key in run_keys(study) if key.variant in chosen])
+    for each in found:
+        out.print(Text(f"{each.key.variant}, seed {each.key.seed}: {each.text}"), soft_wrap=True)
+    counts: Counter[str] = Counter(each.how for each in found)
+    said = {"stopping": "asked to stop: a checkpoint is kept", "withdrawn": "withdrawn", "asked": "left a note"}
+    words = ", ".join(f"{counts[how]} {text}" for how, text in said.items() if counts[how])
+    out.print(f"{words}." if found else "Nothing is queued or running.")
+
+
 def show_status(study: Study, store: Store, out: Console, as_json: bool) -> None:
     """Prints how every planned run stands, and why what failed did."""
     waits = {variant.name: variant.waits_for for variant in expand(study)}
@@ -366,7 +396,7 @@ def show_status(study: Study, store: Store, out: Console, as_json: bool) -> None
     out.print(plain_table(("variant", "runs"), lines))
     out.print()
     for row in rows:
-        if row["cause"] or row["status"] == "running":
+        if row["cause"] or row["status"] in ("queued", "running"):
             line = status_text(row["status"])
             line.append(f"  {row['variant']}, seed {row['seed']}", style="default")
             line.append(f": {row['cause']}" if row["cause"] else f", {row['progress']}", style="default")
@@ -379,9 +409,14 @@ def show_status(study: Study, store: Store, out: Console, as_json: bool) -> None
 
 
 def _standing(store: Store, key: RunKey, ended: Mapping[str, Any] | None, waits_for: str) -> dict[str, Any]:
-    status = ended["status"] if ended else store.status(key.run_id)
+    status = store.status(key.run_id) if not ended or ended["status"] == "interrupted" else ended["status"]
     cause, progress = waits_for or None, None
-    if ended:
+    job = jobs.standing(store.run_dir(key.run_id)) if status in ("queued", "running", "interrupted") else None
+    if job is not None and status == "queued" and job.state == "ended":
+        status, cause = "interrupted" if ended else "missing", job.text
+    elif status == "queued":
+        progress = job.text if job else "submitted this moment"
+    elif ended and status != "running":
         cause = ended["error"]
     elif status == "interrupted":
         cause = "its process ended without a word"

@@ -18,6 +18,7 @@ SYMBOLS = {
     "completed": ("✓", "green"),
     "pruned": ("✂", "dim"),
     "running": ("▸", "cyan"),
+    "queued": ("…", "cyan"),
     "missing": ("·", "dim"),
     "interrupted": ("↺", "yellow"),
     "diverged": ("∞", "red"),
@@ -71,15 +72,15 @@ def _ended_line(run: Ended, metric: str) -> Text:
 class PlainWatcher:
     """For a pipe: a line when a run ends, and one a minute on what is left."""
 
-    def __init__(self, console: Console, metric: str):
-        self._console, self._metric = console, metric
+    def __init__(self, console: Console, metric: str, runs_go_on: bool = False):
+        self._console, self._metric, self._runs_go_on = console, metric, runs_go_on
         self._said = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        _say_stopping(self._console, kind)
+        _say_stopping(self._console, kind, self._runs_go_on)
 
     def ended(self, run: Ended, snapshot: Snapshot) -> None:
         """Says how a run ended."""
@@ -97,8 +98,8 @@ class PlainWatcher:
 class LiveWatcher:
     """For a terminal: ended runs scroll by, those in progress stay below with their bars."""
 
-    def __init__(self, console: Console, metric: str):
-        self._console, self._metric = console, metric
+    def __init__(self, console: Console, metric: str, runs_go_on: bool = False):
+        self._console, self._metric, self._runs_go_on = console, metric, runs_go_on
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
@@ -107,7 +108,7 @@ class LiveWatcher:
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         self._live.__exit__(None, None, None)
-        _say_stopping(self._console, kind)
+        _say_stopping(self._console, kind, self._runs_go_on)
 
     def ended(self, run: Ended, snapshot: Snapshot) -> None:
         """Lets a line on the run scroll by."""
@@ -122,13 +123,20 @@ class LiveWatcher:
         self._live.update(Group(Text(""), table, Text(""), bar, Text(_overall(snapshot))))
 
 
-def watcher(console: Console, metric: str) -> LiveWatcher | PlainWatcher:
-    """The one that suits where the output goes."""
-    return LiveWatcher(console, metric) if console.is_terminal else PlainWatcher(console, metric)
+def watcher(console: Console, metric: str, runs_go_on: bool = False) -> LiveWatcher | PlainWatcher:
+    """The one that suits where the output goes.
+
+    Args:
+        console: The terminal.
+        metric: What is told of ended runs.
+        runs_go_on: Whether runs go on when nobody waits for them any more.
+    """
+    kind = LiveWatcher if console.is_terminal else PlainWatcher
+    return kind(console, metric, runs_go_on)
 
 
-def _say_stopping(console: Console, kind: type[BaseException] | None) -> None:
-    if kind is not None and issubclass(kind, KeyboardInterrupt):
+def _say_stopping(console: Console, kind: type[BaseException] | None, runs_go_on: bool) -> None:
+    if kind is not None and issubclass(kind, KeyboardInterrupt) and not runs_go_on:
         console.print("Stopping: what runs keeps a checkpoint first. Once more, and it stops at once.", soft_wrap=True)
 
 

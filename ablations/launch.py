@@ -7,16 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ablations import runner
+from ablations import handles, jobs
 from ablations.executors.base import Ending, Executor, Job
+from ablations.jobs import ENDED
 from ablations.plan import RunKey, Variant
 from ablations.store import Progress, Store
 
 POLL_S = 0.2
 ELSEWHERE_EVERY_S = 1.0  # how often the runs of other processes are looked at
 RETRIES = 2  # times that a launch starts a run again whose process was lost
-ENDED = ("completed", "pruned", "diverged", "failed")
-DEATHS = {"crashed": ("failed", "Crashed"), "lost": ("interrupted", "Lost"), "stopped": ("interrupted", "Stopped")}
 
 
 @dataclass(frozen=True)
@@ -148,8 +147,8 @@ def launch(
 ) -> list[Ended]:
     """Runs all of ``todo``; a failed run stops none of the others.
 
-    What another process is running is waited for, and run here if that process dies. A run whose process is lost is
-    started again, ``RETRIES`` times at most.
+    What another process is running or a cluster has queued is waited for, and run here if that comes to nothing. A run
+    whose process is lost is started again, ``RETRIES`` times at most; one that was cancelled is not.
 
     Args:
         store: Where the runs' folders lie.
@@ -170,7 +169,11 @@ def launch(
     def submit(key: RunKey) -> Job:
         return executor.submit(store.prepare(key, variants[key.variant], experiment, metric=metric, **settings))
 
-    launched = [_Launched(key, None if store.status(key.run_id) == "running" else submit(key)) for key in todo]
+    def begin(key: RunKey) -> Job | None:
+        job = jobs.live(store.run_dir(key.run_id))
+        return job or (None if store.status(key.run_id) in ("running", "queued") else submit(key))
+
+    launched = [_Launched(key, begin(key)) for key in todo]
     ends: list[Ended] = []
     while len(ends) < len(launched):
         for run in launched:
@@ -196,8 +199,8 @@ def _advance(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metr
         status = store.status(run.key.run_id)
         if status in ENDED:
             run.end = _outcome(store, run, None, metric, now - run.since)
-        elif status != "running":
-            run.job, run.since = submit(run.key), None
+        elif status not in ("running", "queued"):
+            _again(store, run, submit, metric, now - run.since)
         return
     state = run.job.state()
     if state != "queued" and run.since is None:
@@ -205,16 +208,24 @@ def _advance(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metr
     if state != "ended":
         return
     ending, seconds = run.job.ending(), now - (run.since or now)
-    if ending is not None and ending.kind in DEATHS:
-        runner.record_death(run.job.run_dir, *DEATHS[ending.kind], ending.text, seconds)
+    jobs.record_ending(run.job.run_dir, ending, seconds)
+    handles.forget(run.job.run_dir)
     status = store.status(run.key.run_id)
     if status == "running" or (ending is not None and ending.kind == "held" and status not in ENDED):
         run.job = None
     elif ending is not None and ending.kind == "lost" and status not in ENDED and run.losses < RETRIES:
         run.losses += 1
-        run.job, run.since = submit(run.key), None
+        _again(store, run, submit, metric, seconds)
     else:
         run.end = _outcome(store, run, ending, metric, seconds)
+
+
+def _again(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metric: str | None, seconds: float) -> None:
+    """Submits a run another time, unless it was cancelled."""
+    if handles.asked_to_stop(store.run_dir(run.key.run_id)):
+        run.end = _outcome(store, run, None, metric, seconds)
+    else:
+        run.job, run.since = submit(run.key), None
 
 
 def _snapshot(store: Store, launched: Sequence[_Launched], start: float, remaining: Remaining) -> Snapshot:
@@ -238,7 +249,8 @@ def _outcome(store: Store, run: _Launched, ending: Ending | None, metric: str | 
     if ending is not None and ending.kind == "unrecorded":
         return Ended(run.key, "failed", seconds, ending.text, None)
     if status in ("missing", "running") or not (store.run_dir(run.key.run_id) / "record.json").exists():
-        cause = ending.text if ending is not None else "its process ended without a word"
+        cancelled = handles.asked_to_stop(store.run_dir(run.key.run_id))
+        cause = "cancelled" if cancelled else ending.text if ending else "its process ended without a word"
         return Ended(run.key, "interrupted", seconds, cause, None)
     record = store.read_record(run.key.run_id)
     error = record["error"]

@@ -31,7 +31,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ablations import plan, schema, stopping
+from ablations import handles, plan, schema, stopping
 from ablations.claims import Claim, ClaimHeld, ClaimLost, claimed
 from ablations.errors import AblationsError, Diverged, RunFailed, one_of, visible
 from ablations.files import read_json, write_atomic
@@ -114,6 +114,8 @@ def run(run_dir: Path) -> str:
         settled = _settled(run_dir, job)
         if settled:
             return settled
+        if handles.asked_to_stop(run_dir):  # while it was queued
+            return "interrupted"
         job = _begin_attempt(run_dir, job)
         _limit_threads(job["settings"].get("threads"))
         code = code_of(job["experiment"])  # before the run: what is edited meanwhile is not what runs

@@ -3,6 +3,7 @@
 Layout under the root (``results/`` by default)::
 
     runs/<run id>/job.json        what to run, written before it is submitted
+    runs/<run id>/submitted.json  the handle of its job, where that outlasts its launcher (ablations/handles.py)
     runs/<run id>/claim.json      who runs it now (ablations/claims.py)
     runs/<run id>/metrics.jsonl   every value as it is measured, append-only (``.gz`` in packed results)
     runs/<run id>/progress.json   how far it is, for the eye only
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations import claims
+from ablations import claims, handles
 from ablations.errors import AblationsError
 from ablations.files import read_json, read_versioned, write_atomic
 from ablations.index import RUN_COLUMNS, Summary, summaries
@@ -86,8 +87,9 @@ class Store:
         return [key for run_id, key in distinct.items() if not stays(records[run_id], retry=retry)]
 
     def pending(self, keys: Iterable[RunKey], *, retry: bool = False) -> list[RunKey]:
-        """Of the :meth:`unsettled` keys those that nobody is running."""
-        return [key for key in self.unsettled(keys, retry=retry) if self.status(key.run_id) != "running"]
+        """Of the :meth:`unsettled` keys those that nobody is running or has queued."""
+        unsettled = self.unsettled(keys, retry=retry)
+        return [key for key in unsettled if self.status(key.run_id) not in ("running", "queued")]
 
     def prepare(self, key: RunKey, variant: Variant, experiment: str, **settings: Any) -> Path:
         """Writes what a worker needs to know into the run's folder, and returns the folder.
@@ -101,6 +103,7 @@ class Store:
         """
         folder = self.run_dir(key.run_id)
         folder.mkdir(parents=True, exist_ok=True)
+        handles.take_back(folder)
         earlier = job_of(folder) or {"attempt": 0}
         job = {
             "format": FORMAT,
@@ -118,18 +121,21 @@ class Store:
         return folder
 
     def status(self, run_id: str) -> str:
-        """One of completed, diverged, failed, pruned, interrupted, running, missing.
+        """One of completed, diverged, failed, pruned, interrupted, queued, running, missing.
 
-        ``pruned`` is a search's trial that was stopped because it did not promise much.
+        ``pruned`` is a search's trial that was stopped because it did not promise much; ``queued`` is what was handed
+        to a cluster and has not begun, or waits to go on, as far as its folder tells.
         """
         folder = self.run_dir(run_id)
         claim = read_json(folder / claims.NAME)  # before the record: whoever ends writes that first
         record = outcome_of(folder)
-        if record is not None:
+        if record is not None and record["status"] != "interrupted":
             return str(record["status"])
-        if claim is None:
-            return "missing"
-        return "running" if claims.is_alive(folder, claim) else "interrupted"
+        if claim is not None and claims.is_alive(folder, claim):
+            return "running"
+        if handles.submitted(folder) is not None:
+            return "queued"
+        return "missing" if claim is None and record is None else "interrupted"
 
     def progress(self, run_id: str) -> Progress | None:
         """How far a run is, or None before its first value."""

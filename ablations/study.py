@@ -106,6 +106,7 @@ class Study:
         rounds: Of adaptive seeds: how many seeds an undecided arm has taken after each round, ascending, the last all
             of them; empty where every arm takes all. ``plan.seeds_of`` says which a variant takes.
         taken: Of adaptive seeds: the looks taken so far, by ``standing``; none as loaded.
+        executors: Options of executors that the file sets, by executor and key; they change no result.
     """
 
     path: Path
@@ -134,6 +135,7 @@ class Study:
     notes: tuple[str, ...] = ()
     rounds: tuple[int, ...] = ()
     taken: tuple[Look, ...] = ()
+    executors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def load_study(path: str | Path, profile: str | None = None) -> Study:
@@ -279,6 +281,7 @@ def _study(path: Path, text: str, file: StudyFile, schema: Schema, view: View, g
         text=text,
         notes=tuple(_notes(file, view, gpu_left_aside)),
         rounds=view.rounds,
+        executors=MappingProxyType(view.executors),
     )
 
 

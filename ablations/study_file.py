@@ -241,6 +241,9 @@ class ProfileFile(_Part):
         validate_default=False,
     )
     baseline: Settings = Field({}, description="Parameters that differ from the study's baseline.")
+    executors: dict[str, Settings] = Field(
+        {}, description="Options of executors that differ, by executor; each takes the place of the study's own."
+    )
     ablations: dict[str, Annotated[Override, BeforeValidator(_skip_or_mapping)]] = Field(
         {}, description="Changes that differ, by ablation; each key replaces the ablation's own. skip leaves it out."
     )
@@ -287,6 +290,11 @@ class StudyFile(_Part):
         validate_default=True,
     )
     baseline: Settings = Field({}, description="Parameters of the baseline; the experiment's defaults hold elsewhere.")
+    executors: dict[str, Settings] = Field(
+        {},
+        description="Options of executors (`ablations run --executor NAME`), e.g. {slurm: {partition: gpu, gpus: 1}}; "
+        "they change no result.",
+    )
     profiles: dict[str, ProfileFile] = Field(
         {}, max_length=20, description="What differs on a kind of machine, e.g. cpu, gpu."
     )

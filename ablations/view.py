@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from ablations import executor_options
 from ablations.drafts import Draft, Settings, settings_of, value_text
 from ablations.errors import one_of
 from ablations.resolve import DERIVED, Resolver, declared
@@ -81,6 +82,7 @@ class View:
         axes: The swept parameters of an ablation and their levels.
         kept: The drafts that make variants of their own.
         same: The variant whose runs serve, for drafts that make none of their own.
+        executors: Options of executors, by executor and key.
     """
 
     def __init__(self, parsed: Parsed, document: Document, schema: Schema, profile: str | None):
@@ -99,6 +101,7 @@ class View:
             self._check_rounds(file, part is not None and part.seeds is not None)
         self.baseline = self._baseline(file)
         self.config = {**schema.defaults(), **{key: each.value for key, each in self.baseline.items() if each.valid}}
+        self.executors = self._executors(file)
         self.declared = declared(file, profile, parsed.left_out, self.say)
         resolver = Resolver(self.declared, schema, self.say, parsed.left_out, profile, self.config)
         self.drafts = {
@@ -124,6 +127,23 @@ class View:
         if "looks" in file.model_fields_set:
             reason = f"adaptive seeds have a look after each of {len(self.rounds)} rounds"
             self.say(("looks",), f"expected none beside adaptive seeds, found {file.looks}: {reason}")
+
+    def _executors(self, file: StudyFile) -> dict[str, dict[str, Any]]:
+        """Options by executor: the study's, with the profile's in their place."""
+        own = file.profiles[self.profile].executors if self.profile else {}
+        root: KeyPath = ("profiles", str(self.profile))
+        merged: dict[str, dict[str, Any]] = {}
+        for name in dict.fromkeys((*file.executors, *own)):
+            options = {**file.executors.get(name, {}), **own.get(name, {})}
+            for key, message in executor_options.problems(name, options):
+                of_profile = key in own.get(name, {}) or name not in file.executors
+                path: KeyPath = (*(root if of_profile else ()), "executors", name)
+                self.say(
+                    (*path, key) if key in options else path,
+                    message if key in options or not key else f"{key}: {message}",
+                )
+            merged[name] = options
+        return merged
 
     def _baseline(self, file: StudyFile) -> Settings:
         settings = settings_of(file.baseline, ("baseline",), self.schema, self.say)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ablations import machine
+from ablations import executor_options, machine
 from ablations.errors import StudyError
 from ablations.plan import expand
 from ablations.schema import load_schema
@@ -45,6 +45,14 @@ def said(text: str, profile: str | None = None) -> list[str]:
     except StudyError as error:
         return [f"{each.line} {each.path}: {each.message}" for each in error.problems]
     return []
+
+
+def test_a_profile_replaces_options_of_executors_key_by_key():
+    text = (
+        "study: a\nexecutors: {local: {workers: 2}}\nprofiles: {cpu: {executors: {local: {workers: null}}}, gpu: {}}\n"
+    )
+    assert load(text, "gpu").executors == {"local": {"workers": 2}}
+    assert load(text, "cpu").executors == {"local": {"workers": None}}
 
 
 def variants(text: str, profile: str | None = None) -> dict[str, dict[str, object]]:
@@ -475,7 +483,7 @@ WRONG = {
         [
             "2 sedes: unknown key 'sedes'; did you mean 'seeds'? (valid: study, question, experiment, metric, "
             "direction, unit, smallest_effect, failure_value, alpha, correction, equivalence_correction, min_seeds, "
-            "… 7 more)"
+            "… 8 more)"
         ],
     ),
     "an unknown key of an ablation": (
@@ -487,7 +495,28 @@ WRONG = {
     ),
     "an unknown key of a profile": (
         "study: a\nprofiles:\n  cpu: {seed: 3}\n",
-        ["3 profiles.cpu.seed: unknown key 'seed'; did you mean 'seeds'? (valid: needs, seeds, baseline, ablations)"],
+        [
+            "3 profiles.cpu.seed: unknown key 'seed'; did you mean 'seeds'? (valid: needs, seeds, baseline, executors, "
+            "ablations)"
+        ],
+    ),
+    "executors and options that there are not": (
+        "study: a\nexecutors:\n  lokal: {workers: 2}\n  local:\n    worker: 2\n    workers: two\n",
+        [
+            "3 executors.lokal: unknown executor 'lokal'; did you mean 'local'? (valid: "
+            + ", ".join(executor_options.names())
+            + ")",
+            "5 executors.local.worker: unknown option of local 'worker'; did you mean 'workers'? (valid: workers)",
+            "6 executors.local.workers: expected a whole number of at least 1 or null, found the text 'two'",
+        ],
+    ),
+    "options of executors that are none": (
+        "study: a\nexecutors:\n  local: 2\n",
+        ["3 executors.local: expected entries (name: value), found the number 2"],
+    ),
+    "an executor's option that is wrong in a profile": (
+        "study: a\nexecutors: {local: {workers: 2}}\nprofiles:\n  cpu: {executors: {local: {workers: 0}}}\n",
+        ["4 profiles.cpu.executors.local.workers: expected a whole number of at least 1 or null, found 0"],
     ),
     "an unknown key of a profile's ablation": (
         "study: a\nprofiles:\n  cpu: {ablations: {x: {group: y}}}\nablations: {x: {set: {decoder.layers: 3}}}\n",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal, Self
+
+from ablations import machine
+from ablations.errors import AblationsError
 
 State = Literal["queued", "running", "ended"]
 
@@ -16,12 +20,12 @@ class Ending:
 
     Attributes:
         kind: ``held`` (another process runs it already), ``lost`` (something outside of the run ended it: it may go
-            well another time), ``stopped`` (it was asked to end), ``crashed`` (its own native code did), ``unrecorded``
-            (its outcome could not be written).
+            well another time), ``stopped`` (it was asked to end), ``crashed`` (its own native code did), ``memory`` (it
+            took more than it was granted), ``unrecorded`` (its outcome could not be written).
         text: The same in words, with what is known of the cause.
     """
 
-    kind: Literal["held", "lost", "stopped", "crashed", "unrecorded"]
+    kind: Literal["held", "lost", "stopped", "crashed", "memory", "unrecorded"]
     text: str
 
 
@@ -30,6 +34,11 @@ class Job(ABC):
 
     def __init__(self, run_dir: Path):
         self.run_dir = run_dir
+
+    @property
+    def name(self) -> str:
+        """What it is called where it runs, empty for nothing."""
+        return ""
 
     @abstractmethod
     def state(self) -> State:
@@ -44,8 +53,69 @@ class Job(ABC):
         """How its process ended; None where it was by itself, with a record."""
 
 
+class Unreachable(AblationsError):
+    """What has a job cannot be asked from here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an executor is started for.
+
+    Attributes:
+        study: Name of the study.
+        experiment: What all runs share, as ``package.module:name``.
+        root: The results folder.
+        at_once: Runs at a time.
+        threads: Computing threads of each.
+        say: Takes a line for whoever waits.
+    """
+
+    study: str
+    experiment: str
+    root: Path
+    at_once: int
+    threads: int
+    say: Callable[[str], None]
+
+
 class Executor(ABC):
-    """Starts runs. Use it as a context manager: leaving it cancels what has not ended."""
+    """Starts runs. Use it as a context manager: leaving it cancels what has not ended, unless that outlasts it.
+
+    A module of this package holds one, and beside it a dataclass ``Options`` of what may be set, each field made by
+    :func:`ablations.schema.tunable`; it is found by the module's name.
+
+    Attributes:
+        outlasts: Whether its jobs go on when whoever submitted them has gone. They leave a handle in their folders
+            (:mod:`ablations.handles`), by which :meth:`attach` finds them again.
+    """
+
+    outlasts: ClassVar[bool] = False
+
+    @classmethod
+    def start(cls, options: Any, work: Work) -> Self:
+        """An executor with its module's ``Options``; every module's own has it."""
+        raise NotImplementedError
+
+    @classmethod
+    def shares(cls, options: Any, workers: int | None, runs: int) -> tuple[int, int]:
+        """Runs at a time, and threads of each, which do not depend on how many runs are left: numbers depend on them.
+
+        Args:
+            options: The module's ``Options``.
+            workers: Runs at a time as asked for; None for one a GPU, or one a core.
+            runs: Runs there are.
+        """
+        workers = workers or machine.gpus() or machine.cores()
+        return max(1, min(workers, runs)), max(1, machine.cores() // workers)
+
+    @classmethod
+    def attach(cls, run_dir: Path, handle: Mapping[str, Any]) -> Job | None:
+        """The job of a handle that this executor recorded, by whoever submitted it; None where it never began.
+
+        Raises:
+            Unreachable: That cannot be known here.
+        """
+        return None
 
     @abstractmethod
     def submit(self, run_dir: Path) -> Job:
@@ -53,9 +123,9 @@ class Executor(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Cancels every job that has not ended and frees what it holds."""
+        """Cancels every job that has not ended, unless they outlast it, and frees what it holds."""
 
-    def __enter__(self) -> Executor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from ablations import runner
 from ablations.claims import ClaimHeld
-from ablations.executors.base import Ending, Executor, Job, State
+from ablations.executors.base import Ending, Executor, Job, State, Work
+
+
+@dataclass(frozen=True)
+class Options:
+    """Nothing to set."""
 
 
 class InProcessJob(Job):
@@ -39,6 +46,11 @@ class InProcessJob(Job):
 
 class InProcessExecutor(Executor):
     """One run at a time, in the order in which they are waited for."""
+
+    @classmethod
+    def start(cls, options: Options, work: Work) -> Self:
+        """An executor of this process."""
+        return cls()
 
     def submit(self, run_dir: Path) -> Job:
         """Accepts a folder; nothing runs yet."""

@@ -19,19 +19,31 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Self
 
 from ablations import machine, runner, stopping
 from ablations.claims import ClaimHeld, ClaimLost, process_start
-from ablations.executors.base import Ending, Executor, Job, State
+from ablations.executors.base import Ending, Executor, Job, State, Work
+from ablations.schema import tunable
 
 SERVER_GONE = 255  # what multiprocessing makes of the end of the server; the process itself may live on
 HELD = 75  # exit code of a process that found its run taken (EX_TEMPFAIL)
 PATIENCE_S = 60.0  # that a run which was asked to stop has to reach a safe point and write its record
 IMPATIENCE_S = 5.0  # the same, once it was asked twice
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a study may set."""
+
+    workers: int | None = tunable(
+        None, "runs at a time, unless --workers says; null for one a GPU or core", unit="runs", ge=1
+    )
 
 
 class LocalJob(Job):
@@ -154,8 +166,18 @@ class LocalExecutor(Executor):
             "1"  # asking whether there is a GPU must not start CUDA before a fork
         )
         os.environ["ABLATIONS_PRELOAD"] = experiment or ""
-        multiprocessing.set_forkserver_preload(["ablations.executors.preload"])
+        multiprocessing.set_forkserver_preload(["ablations.executors._preload"])
         forkserver.ensure_running()
+
+    @classmethod
+    def shares(cls, options: Options, workers: int | None, runs: int) -> tuple[int, int]:
+        """Runs at a time on this machine, and threads of each."""
+        return super().shares(options, workers or options.workers, runs)
+
+    @classmethod
+    def start(cls, options: Options, work: Work) -> Self:
+        """An executor of this machine."""
+        return cls(work.at_once, work.threads, machine.gpu_names(), work.experiment)
 
     def submit(self, run_dir: Path) -> Job:
         """Queues a folder; it starts as soon as a slot is free."""

@@ -59,6 +59,7 @@ def missing(ctx: Context, folder: Path) -> str:
 
 _ABSENT = {
     "missing": "not started",
+    "queued": "queued while this report was made",
     "running": "running while this report was made",
     "interrupted": "interrupted",
     "failed": "failed",

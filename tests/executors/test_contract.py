@@ -1,35 +1,31 @@
 """What every executor must do; a new file in ablations/executors/ is found and tested here."""
 
-import importlib
 import json
 import os
-import pkgutil
 import signal
 import time
 from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
 
-import ablations.executors
-from ablations.executors.base import Ending, Executor
+from ablations import executor_options
+from ablations.executors import executor_class
+from ablations.executors.base import Ending, Work
 from ablations.plan import expand, run_keys
 from ablations.store import Store
 from ablations.study import load_study
 
-MODULES = [
-    each.name for each in pkgutil.iter_modules(ablations.executors.__path__) if each.name not in ("base", "preload")
-]
-ARGUMENTS = {"local": {"workers": 2, "threads": 1, "experiment": "coin.experiment:ex"}}
+SETTINGS = {"local": {"workers": 2}}
 
 
 def executor_of(name):
-    module = importlib.import_module(f"ablations.executors.{name}")
-    kinds = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Executor)]
-    (kind,) = [each for each in kinds if each is not Executor]
-    return kind(**ARGUMENTS.get(name, {}))
+    kind, options = executor_class(name), executor_options.options(name, SETTINGS.get(name, {}))
+    at_once, threads = kind.shares(options, None, 6)
+    return kind.start(options, Work("coin", "coin.experiment:ex", Path("results"), at_once, threads, print))
 
 
-@pytest.fixture(params=MODULES)
+@pytest.fixture(params=executor_options.names())
 def executor(request):
     with executor_of(request.param) as made:
         yield made
