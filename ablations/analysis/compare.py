@@ -269,7 +269,12 @@ def _with_further_seeds(comparisons: list[Comparison], rules: Rules) -> list[Com
     sd = np.array([comparisons[row].sd_difference for row in open_rows], dtype=float)
     n = np.array([comparisons[row].n for row in open_rows])
     sizes = np.array([comparisons[row].family_size for row in open_rows])
-    plan: dict[str, Any] = {"alpha": rules.level, "family_size": sizes, "power": rules.power}
+    plan: dict[str, Any] = {
+        "alpha": rules.level,
+        "family_size": sizes if rules.correction != "none" else 1,
+        "equivalence_size": sizes if rules.equivalence_correction != "none" else 1,
+        "power": rules.power,
+    }
     both = further_seeds(rules.smallest_effect / np.stack([sd, upper_sd(sd, n)]), n, **plan)
     found = list(comparisons)
     for row, more, more_safe in zip(open_rows, *both, strict=True):

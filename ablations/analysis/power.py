@@ -90,26 +90,34 @@ def design_table(
 
 
 def further_seeds(
-    ratio: Floats, n: Ints, *, alpha: float = 0.05, family_size: Ints | int = 1, power: float = 0.8
+    ratio: Floats,
+    n: Ints,
+    *,
+    alpha: float = 0.05,
+    family_size: Ints | int = 1,
+    equivalence_size: Ints | int = 1,
+    power: float = 0.8,
 ) -> Floats:
     """Further seeds until a true effect of interest would be found, and its absence shown, each with this power.
 
     Args:
         ratio: Smallest effect of interest / sd of the differences ``(arms,)``.
         n: Pairs there are ``(arms,)``.
-        alpha: Level; two-sided alpha / family_size for the effect, one-sided alpha for equivalence.
-        family_size: Arms in the family of each arm.
+        alpha: Level; two-sided alpha / family_size for the effect, one-sided alpha / equivalence_size for equivalence.
+        family_size: Arms in the family of each arm, where tests for an effect are corrected.
+        equivalence_size: The same, where claims of equivalence are corrected.
         power: Wanted power of both.
 
     Returns:
         At least 1 for each arm; NaN where more than 200 would be needed.
     """
-    ratio, n, family_size = np.broadcast_arrays(ratio, n, family_size)
+    ratio, n, family_size, equivalence_size = np.broadcast_arrays(ratio, n, family_size, equivalence_size)
+    sizes = (family_size, equivalence_size)
     low, high = np.full(ratio.shape, LEAST - 1), n + MOST_FURTHER_SEEDS  # enough is true at high, if anywhere
-    resolvable = _enough(ratio, high, alpha, family_size, power)
+    resolvable = _enough(ratio, high, alpha, sizes, power)
     while (high - low > 1).any():
         middle = np.maximum(LEAST, (low + high) // 2)
-        enough = _enough(ratio, middle, alpha, family_size, power)
+        enough = _enough(ratio, middle, alpha, sizes, power)
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     return np.where(resolvable, np.maximum(1, high - n), np.nan)
 
@@ -120,11 +128,12 @@ def upper_sd(sd: Floats, n: Ints) -> Floats:
 
 
 def _enough(
-    ratio: Floats, n: Ints, alpha: float, family_size: Ints, power: float
+    ratio: Floats, n: Ints, alpha: float, sizes: tuple[Ints, Ints], power: float
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Whether n pairs have the power for both questions."""
+    """Whether n pairs have the power for both questions, each of which has a family of its own size."""
     both = np.ones(ratio.shape, dtype=bool)
-    for size in np.unique(family_size):
-        rows = family_size == size
-        both[rows] = t_power(ratio[rows], n[rows], alpha / size) >= power
-    return both & (equivalence_power(ratio, n, alpha) >= power)
+    for of, family in zip((t_power, equivalence_power), sizes, strict=True):
+        for size in np.unique(family):
+            rows = family == size
+            both[rows] &= of(ratio[rows], n[rows], alpha / size) >= power
+    return both

@@ -199,6 +199,11 @@ class Comparison:
             return None
         return self.difference if self.direction == "max" else -self.difference
 
+    @property
+    def first_step(self) -> int:
+        """What alpha is divided by for the smallest p of the family: its size under Holm's correction, else 1."""
+        return 1 if self.correction == "none" else self.family_size
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values under the attributes' names, fit for JSON (tuples become lists, non-finite numbers None)."""
         return {name: _plain(value) for name, value in asdict(self).items()}

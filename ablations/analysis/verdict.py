@@ -59,7 +59,7 @@ def raise_flags(
         "tentative": c.verdict != "not_assessed" and max(c.n, c.itt_n) < standard_seeds,
         "depends_on_normality": tested
         and c.p_signflip_adjusted is not None
-        and c.n >= least_seeds(c.family_size, c.alpha)
+        and c.n >= least_seeds(c.first_step, c.alpha)
         and _at_most(c.p_signflip_adjusted, c.alpha) != _at_most(c.p_adjusted, c.alpha),
         "pooled_disagrees": tested
         and c.p_pooled is not None

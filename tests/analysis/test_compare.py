@@ -174,6 +174,27 @@ def test_further_seeds_are_counted_for_inconclusive_arms_with_an_effect_of_inter
     assert "not_resolvable" in one(frame, smallest_effect=0.0002).flags
 
 
+def test_further_seeds_are_counted_for_the_correction_that_is_declared(scores):
+    frame = scores(base=BASE, arm=NOISE, **dict.fromkeys("abcdefgh", BETTER))
+    [alone], [corrected, *_], [uncorrected, *_] = (
+        compare(frame if planned else scores(base=BASE, arm=NOISE), baseline="base", metric="f1",
+                smallest_effect=0.02, correction=correction)
+        for planned, correction in ((False, "holm"), (True, "holm"), (True, "none"))
+    )  # fmt: skip
+    assert (corrected.first_step, uncorrected.first_step) == (9, 1)
+    assert uncorrected.more_seeds == alone.more_seeds
+    assert corrected.more_seeds >= alone.more_seeds
+
+
+def test_claims_of_equivalence_that_are_corrected_take_further_seeds(scores):
+    frame = scores(base=BASE, arm=NOISE, **dict.fromkeys("abcdefgh", BETTER))
+    plain, corrected = (
+        compare(frame, baseline="base", metric="f1", smallest_effect=0.02, equivalence_correction=each)[0]
+        for each in ("none", "holm")
+    )
+    assert corrected.more_seeds > plain.more_seeds
+
+
 @pytest.mark.parametrize(
     ("rules", "message"),
     [

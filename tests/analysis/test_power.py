@@ -57,6 +57,17 @@ def test_further_seeds_are_the_fewest_that_have_both_powers(ratio, n, family):
     assert found[0] == max(1, expected - n)
 
 
+def test_claims_of_equivalence_that_are_corrected_take_more_seeds():
+    ratio, n = np.array([0.9]), np.array([5])
+
+    def enough(total: int) -> bool:
+        return t_power(0.9, total, 0.05) >= 0.8 and equivalence_power(0.9, total, 0.05 / 10) >= 0.8
+
+    expected = next(total for total in range(3, 400) if enough(total))
+    found = further_seeds(ratio, n, equivalence_size=10)[0]
+    assert found == expected - 5 > further_seeds(ratio, n)[0]
+
+
 def test_at_least_one_further_seed_is_asked_for_and_more_than_200_are_not():
     assert further_seeds(np.array([5.0]), np.array([20]))[0] == 1
     assert np.isnan(further_seeds(np.array([0.1]), np.array([5]))[0])
