@@ -92,7 +92,9 @@ def combinations(ctx: Context, folder: Path) -> str:
         if not ctx.ids[tested.combination]:
             said.append(f"{code(tested.combination)}: no result yet.")
             continue
-        text = interaction_sentence(tested, alpha=ctx.study.alpha, unit=ctx.study.unit)
+        text = interaction_sentence(
+            tested, metric=tables.words_of(ctx.study.metric), alpha=ctx.study.alpha, unit=ctx.study.unit
+        )
         arms = (ctx.baseline.name, *tested.parts, tested.combination)
         ids = [run_id for name in arms for run_id in ctx.ids[name]]
         declared = (tested.smallest_effect, round(tested.sd_factor, 1), SIMPLE_FACTOR)
@@ -109,19 +111,25 @@ def importance(ctx: Context, folder: Path) -> str:
 def _ranking(ctx: Context) -> str:
     """The largest difference of each ablation, in order of size."""
     rows, decimals, seen = [], table_decimals(ctx), set()
-    alone = {each.name for each in ctx.study.ablations if each.kind in ("set", "sweep") and each.start is None}
-    of = {variant.name: variant.ablation for variant in ctx.variants if variant.ablation in alone}
+    apart = {each.start for each in ctx.study.ablations if each.kind in ("path", "leave_one_out")}
+    alone = {
+        each.name
+        for each in ctx.study.ablations
+        if each.kind in ("set", "sweep") and each.start is None and not apart & {level.name for level in each.levels}
+    }
+    of = {variant.name: variant for variant in ctx.variants if variant.ablation in alone}
     for found in ranked(each for each in ctx.comparisons if each.verdict in RANKED and each.arm in of):
-        name = of[found.arm]
+        name, changes = str(of[found.arm].ablation), len(of[found.arm].changes)
         if name in seen:
             continue
         seen.add(name)
-        arms, ids = sum(other == name for other in of.values()), ctx.pair_ids(found.arm)
+        arms, ids = sum(other.ablation == name for other in of.values()), ctx.pair_ids(found.arm)
+        largest = code(found.arm) + (f" of {count(arms)} arms" if arms > 1 else "")
         rows.append(
             [
                 count(len(seen)),
                 code(name),
-                code(found.arm) + (f" of {count(arms)} arms" if arms > 1 else ""),
+                largest + (f", {count(changes)} parameters" if changes > 1 else ""),
                 evidence(number(found.difference, decimals, signed=True), ids),
                 evidence(interval(found.ci_low, found.ci_high, decimals), ids),
                 verdict_cell(ctx.concluded[found.arm]),
@@ -142,6 +150,9 @@ def _ranking(ctx: Context) -> str:
         "hold for the levels that were tried, beside this baseline; they are no shares of anything, and ranks whose "
         "intervals overlap may as well be the other way round."
     )
+    left_out = [code(each.arm) for each in ctx.comparisons if each.arm in apart and each.verdict in RANKED]
+    if left_out:
+        caption += f" Not among them, since other arms take apart what it changes: {', '.join(left_out)}."
     return table(columns, rows, label="importance", caption=caption)
 
 

@@ -26,11 +26,14 @@ def trend_sentence(trend: Trend, *, metric: str | None = None, unit: str = "", p
     return " ".join(part for part in parts if part)
 
 
-def interaction_sentence(interaction: Interaction, *, alpha: float = 0.05, unit: str = "") -> str:
+def interaction_sentence(
+    interaction: Interaction, *, metric: str = "the metric", alpha: float = 0.05, unit: str = ""
+) -> str:
     """Words a combination against the sum of its parts.
 
     Args:
         interaction: The numbers.
+        metric: Name of the metric for readers.
         alpha: Level of the decision.
         unit: Unit of the metric.
     """
@@ -40,7 +43,7 @@ def interaction_sentence(interaction: Interaction, *, alpha: float = 0.05, unit:
         return f"{name}: no seed has the baseline, all {k} parts and the combination."
     decimals = _decimals(found)
     figures = f"{_signed(combined.value, decimals, unit)} against {_signed(summed.value, decimals, unit)}"
-    start = f"{name} changes the metric by {figures} for the sum of its {k} parts"
+    start = f"{name} changes {metric} by {figures} for the sum of its {k} parts"
     if found.p is None:
         how = f"n = {found.n} seeds" if found.n < 3 else f"the same at each of {found.n} seeds"
         return f"{start}: a gap of {_signed(found.value, decimals, unit)}, {how}; not a test. Exploratory."

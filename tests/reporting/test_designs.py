@@ -52,7 +52,7 @@ def test_a_combination_is_held_against_the_sum_of_its_parts(synthetic: ModuleTyp
     synthetic.write_results(study, tmp_path / "results", effects={"deep": 0.02, "wide": 0.03, "both": 0.01})
     said = designs.combinations(load_context(study, tmp_path / "results"), tmp_path)
     plain = shown(said)
-    assert plain.startswith("- both changes the metric by +0.0")
+    assert plain.startswith("- both changes test F1 by +0.0")
     assert "for the sum of its 2 parts: an interaction, −0.04" in plain
     assert "2 times that of a run, against 1.4 for a simple difference" in said.replace("\u00a0", " ")  # no results
 
@@ -123,6 +123,29 @@ def test_ablations_rank_by_their_largest_difference(state: State, tmp_path: Path
         ("4", "dropout", "dropout"),
         ("5", "input", "input"),
     ]
+
+
+APART = """\
+study: apart
+metric: test_f1
+seeds: 4
+ablations:
+  deep: {set: {decoder.layers: 4}}
+  shape: {set: {decoder: {heads: 8, intermediate: 512}}}
+  final: {set: {decoder.layers: 4, training.schedule: constant, training.epochs: 2}}
+  to-final: {path: final}
+"""
+
+
+def test_what_a_path_takes_apart_has_no_rank_and_several_parameters_are_said(
+    synthetic: ModuleType, tmp_path: Path
+) -> None:
+    study = synthetic.write_study(tmp_path, APART)
+    synthetic.write_results(study, tmp_path / "results", effects={"deep": 0.02, "shape": 0.03, "final": 0.1})
+    said = designs.importance(load_context(study, tmp_path / "results"), tmp_path)
+    rows = re.findall(r"^\| (\d) \| `([\w-]+)` \| ([^|]+) \|", said, flags=re.M)
+    assert rows == [("1", "shape", "`shape`, 2 parameters"), ("2", "deep", "`deep`")]
+    assert "Not among them, since other arms take apart what it changes: `final`." in said
 
 
 @pytest.mark.parametrize("name", ["one seed", "nothing"])

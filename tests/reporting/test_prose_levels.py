@@ -129,3 +129,7 @@ NOISE = "the sd of an interaction is 2 times that of a run, against 1.4 for a si
 )
 def test_combinations_read(change, expected):
     assert interaction_sentence(replace(BOTH, **change)) == expected
+
+
+def test_the_metric_of_a_combination_has_its_name():
+    assert interaction_sentence(BOTH, metric="F1").startswith("both changes F1 by +0.078 against")
