@@ -97,6 +97,11 @@ class Context:
         return {each.arm: each for each in self.comparisons}
 
     @cached_property
+    def families(self) -> Mapping[str, int]:
+        """Number of planned arms of each family of tests, in the order of the study."""
+        return {each.family: each.family_size for each in self.comparisons}
+
+    @cached_property
     def concluded(self) -> Mapping[str, Conclusion]:
         """Conclusion by arm."""
         return {each.arm: each for each in self.conclusions}

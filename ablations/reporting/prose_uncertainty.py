@@ -97,16 +97,34 @@ def pooled_sentence(comparisons: Sequence[Comparison]) -> str:
     return f"The pooled-variance column is empty{whose}: {'; '.join(reasons)}."
 
 
-def floor_sentence(n: int, family_size: int, alpha: float) -> str:
-    """What the sign-flip test cannot say with so few seeds; empty where it can."""
-    needed = least_seeds(family_size, alpha)
+def floor_sentence(n: int, first_step: int, alpha: float) -> str:
+    """What the sign-flip test cannot say with so few seeds; empty where it can.
+
+    Args:
+        n: Pairs.
+        first_step: What alpha is divided by for the smallest p of a family.
+        alpha: Level of the family.
+    """
+    needed = least_seeds(first_step, alpha)
     if n >= needed:
         return ""
-    arms = "1 arm" if family_size == 1 else f"{family_size} arms"
+    at = "" if first_step == 1 else f" at the first step of Holm's correction for {first_step} arms"
     return (
-        f"With {n} seeds the sign-flip test cannot go below p = {floor(n):.3g}; to be significant at the first step of "
-        f"Holm's correction for {arms} takes {needed} seeds."
+        f"With {n} seeds the sign-flip test cannot go below p = {floor(n):.3g}; to be significant{at} takes {needed} "
+        "seeds."
     )
+
+
+def families_words(sizes: Mapping[str, int]) -> str:
+    """What a correction counts: the arms of the one family, or of each."""
+    if len(sizes) < 2:
+        return _arms(next(iter(sizes.values()), 0))
+    *most, last = (f"{name} ({_arms(size)})" for name, size in sizes.items())
+    return f"the arms of each family: {', '.join(most)} and {last}"
+
+
+def _arms(n: int) -> str:
+    return {0: "no arms", 1: "1 arm"}.get(n, f"{n} arms")
 
 
 def stable_sentence(arms: int, runs: int, upper: float) -> str:
@@ -116,23 +134,32 @@ def stable_sentence(arms: int, runs: int, upper: float) -> str:
 
 
 def power_sentence(
-    seeds: int, family_size: int, effect: float, *, power: float, sd: float | None, decimals: int, unit: str = ""
+    seeds: int,
+    first_step: int,
+    effect: float,
+    *,
+    power: float,
+    sd: float | None,
+    decimals: int,
+    unit: str = "",
+    family: str = "",
 ) -> str:
     """What a number of seeds can find.
 
     Args:
         seeds: Seeds of each arm.
-        family_size: Arms of the family.
+        first_step: What alpha is divided by for the smallest p of the family.
         effect: Detectable difference / sd of the differences.
         power: With which it is found.
         sd: Median sd of the differences seen; None before the runs.
         decimals: Of the difference.
         unit: Of the metric.
+        family: Name of the family, where the study has several.
     """
-    arms = "1 arm" if family_size == 1 else f"{family_size} arms at the first step of Holm's correction"
+    arms = "" if first_step == 1 else f" and {first_step} arms at the first step of Holm's correction"
     text = (
-        f"Design: with {seeds} seeds and {arms}, a paired t-test finds a true difference of {effect:.2f} times the sd "
-        f"of the differences with {100 * power:.3g} % power"
+        f"Design{f' of the family {family}' if family else ''}: with {seeds} seeds{arms}, a paired t-test finds a true "
+        f"difference of {effect:.2f} times the sd of the differences with {100 * power:.3g} % power"
     )
     if sd is None:
         return f"{text}."

@@ -176,11 +176,30 @@ def compared(ctx: Context, folder: Path) -> str:
         f"Primary metric: {code(study.metric)}, {'larger' if study.direction == 'max' else 'smaller'} is better.",
         f"Smallest effect of interest: {effect}. Level: {study.alpha:g}{_split(study)}; correction for multiple "
         f"testing: {escape(study.correction.capitalize())}.",
+        *_families(ctx),
         f"Seeds: {', '.join(map(str, study.seeds))}; {_shared(study)}, and arms are compared seed by seed.",
         f"Experiment: {code(study.experiment)}.",
         f"Left out by the profile: {skipped}." if skipped else "",
     ]
     return join(bullets(each for each in facts if each), tables.variants_table(ctx))
+
+
+def _families(ctx: Context) -> Iterable[str]:
+    """Which ablations are corrected together, where not all are."""
+    members: dict[str, list[str]] = {}
+    for each in ctx.study.ablations:
+        if each.levels:
+            members.setdefault(each.family, []).append(code(each.name))
+    if len(members) < 2 or ctx.study.correction == "none":
+        return
+    listed = "; ".join(
+        f"{escape(family)}, {_plural(ctx.families[family], 'arm')} ({', '.join(names)})"
+        for family, names in members.items()
+    )
+    yield (
+        f"Families of tests: {listed}. The level is the rate of false claims within a family, not over all of them "
+        "together."
+    )
 
 
 def _split(study: Study) -> str:

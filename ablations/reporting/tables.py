@@ -19,6 +19,7 @@ from ablations.reporting.numbers import (
     table_decimals,
     timed,
 )
+from ablations.reporting.prose_uncertainty import families_words
 from ablations.reporting.text import (
     DASH,
     code,
@@ -115,13 +116,12 @@ def main_table(ctx: Context) -> str:
 
 
 def _correction(ctx: Context) -> str:
-    sizes = {each.family: each.family_size for each in ctx.comparisons}
     tested = "paired t-test (sign-flip test where runs diverged)"
     if ctx.study.looks > 1:
         tested += f" at the level {ctx.study.alpha / ctx.study.looks:.3g}"
     if ctx.study.correction == "none":
         return f"{tested}, not corrected for multiple testing"
-    families = " and ".join(f"{n} arms" if n > 1 else "1 arm" for n in sizes.values()) or "no arms"
+    families = escape(families_words(ctx.families))
     return f"{tested}, adjusted by {escape(ctx.study.correction.capitalize())}'s method over {families}"
 
 

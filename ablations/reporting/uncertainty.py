@@ -128,7 +128,7 @@ def other_tests(ctx: Context) -> str:
     if not tested:
         return ""
     notes = [prose_uncertainty.pooled_sentence(ctx.comparisons)]
-    sizes = {(each.n or each.itt_n, each.family_size, each.alpha) for each in tested}
+    sizes = {(each.n or each.itt_n, each.first_step, each.alpha) for each in tested}
     notes += [prose_uncertainty.floor_sentence(*size) for size in sorted(sizes)]
     said = [tied_figures(escape(note)) for note in notes if note]
     effects = [each for each in tested if each.p is not None]
@@ -299,19 +299,21 @@ def _worded(ctx: Context, text: str, arm: str) -> str:
 def design(ctx: Context, folder: Path) -> str:
     """What the seeds of the study can find: one sentence a family."""
     said: dict[str, None] = {}
+    several = len(ctx.families) > 1
     for each in ctx.comparisons:
         if each.n_planned < max(ctx.study.min_seeds, LEAST_SEEDS):
             continue
         tested = [c for c in ctx.comparisons if c.family == each.family and c.p is not None]
-        effect = detectable(each.n_planned, each.alpha / each.family_size, each.power)
+        effect = detectable(each.n_planned, each.alpha / each.first_step, each.power)
         text = prose_uncertainty.power_sentence(
             each.n_planned,
-            each.family_size,
+            each.first_step,
             effect,
             power=each.power,
             sd=median(c.sd_difference or 0.0 for c in tested) if tested else None,
             decimals=table_decimals(ctx),
             unit=ctx.study.unit,
+            family=each.family if several else "",
         )
         ids = [run_id for c in tested for run_id in ctx.pair_ids(c.arm)]
         said[evident(tied_figures(escape(text)), dict.fromkeys(ids), (round(effect, 2),))] = None

@@ -11,6 +11,7 @@ from ablations.analysis.importance import Share
 from ablations.analysis.results import POOLED_HIDDEN, Comparison
 from ablations.analysis.selection import Pick
 from ablations.reporting.prose_uncertainty import (
+    families_words,
     floor_sentence,
     holds,
     pick_sentence,
@@ -172,8 +173,7 @@ def test_a_hidden_pooled_column_says_why():
         (
             3,
             1,
-            "With 3 seeds the sign-flip test cannot go below p = 0.25; to be significant at the first step of Holm's "
-            "correction for 1 arm takes 6 seeds.",
+            "With 3 seeds the sign-flip test cannot go below p = 0.25; to be significant takes 6 seeds.",
         ),
     ],
 )
@@ -194,9 +194,27 @@ def test_what_the_seeds_can_find_reads():
         "difference of 3.16 times the sd of the differences with 80 % power."
     )
     assert power_sentence(5, 1, 1.68, power=0.9, sd=0.01, decimals=3, unit="nats") == (
-        "Design: with 5 seeds and 1 arm, a paired t-test finds a true difference of 1.68 times the sd of the "
+        "Design: with 5 seeds, a paired t-test finds a true difference of 1.68 times the sd of the "
         "differences with 90 % power: 0.017 nats at the median sd seen, 0.010 nats."
     )
+
+
+def test_the_family_is_named_where_there_are_several():
+    text = power_sentence(5, 6, 2.76, power=0.8, sd=None, decimals=3, family="data")
+    assert text.startswith("Design of the family data: with 5 seeds and 6 arms at the first step")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({}, "no arms"),
+        ({"main": 1}, "1 arm"),
+        ({"main": 18}, "18 arms"),
+        ({"main": 18, "data": 6, "one": 1}, "the arms of each family: main (18 arms), data (6 arms) and one (1 arm)"),
+    ],
+)
+def test_what_a_correction_counts_reads(sizes, expected):
+    assert families_words(sizes) == expected
 
 
 def test_shares_of_variance_read():

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ablations.analysis.examples import compare_examples
-from ablations.reporting import example_scores, uncertainty
+from ablations.reporting import example_scores, sections, tables, uncertainty
 from ablations.reporting.context import Context, load_context
 
 State = Callable[[str], Any]
@@ -245,3 +245,33 @@ def test_a_million_examples_are_read_in_less_than_five_seconds(tmp_path: Path) -
     for _ in range(200):  # 40 arms, 5 seeds
         example_scores.read_examples(path, "f1")
     assert time.process_time() - start < 5
+
+
+FAMILIES = """\
+study: families
+metric: test_f1
+seeds: 5
+ablations:
+  deep: {set: {decoder.layers: 4}}
+  wide: {set: {decoder.intermediate: 512}}
+  rate: {family: side, sweep: {training.learning_rate: [1.0e-4, 3.0e-4, 1.0e-3]}}
+"""
+
+
+def test_families_are_named_with_their_arms_wherever_they_matter(synthetic: ModuleType, tmp_path: Path) -> None:
+    study = synthetic.write_study(tmp_path, FAMILIES)
+    synthetic.write_results(study, tmp_path / "results", effects={"deep": 0.05})
+    ctx = load_context(study, tmp_path / "results")
+    declared = "Families of tests: main, 2 arms (`deep`, `wide`); side, 3 arms (`rate`). The level is the rate of"
+    assert declared in shown(sections.compared(ctx, tmp_path))
+    assert "method over the arms of each family: main (2 arms) and side (3 arms)." in shown(tables.main_table(ctx))
+    first, second = shown(uncertainty.design(ctx, tmp_path)).strip().split("\n\n")
+    assert first.startswith("Design of the family main: with 5 seeds and 2 arms at the first step of Holm")
+    assert second.startswith("Design of the family side: with 5 seeds and 3 arms at the first step of Holm")
+
+
+def test_one_family_needs_no_name_and_no_correction_no_families(synthetic: ModuleType, tmp_path: Path) -> None:
+    for change in (("family: side, ", ""), ("seeds: 5", "seeds: 5\ncorrection: none")):
+        study = synthetic.write_study(tmp_path, FAMILIES.replace(*change))
+        ctx = load_context(study, tmp_path / "results")
+        assert "Families of tests" not in sections.compared(ctx, tmp_path)
