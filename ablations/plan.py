@@ -28,10 +28,11 @@ class Variant:
         group: The ablation's group.
         changes: Dotted key to value, where it differs from the baseline.
         config: All parameters, flat.
-        config_hash: See :func:`config_hash`.
+        config_hash: See :func:`config_hash`; of ``config`` without ``silent``.
         label: The changes in words, e.g. ``decoder.layers 4 → 32``.
         waits_for: What has to be done before it is known, in words; empty where it is. Until then ``config`` is what
             its search starts from, and no run can have its ``config_hash``.
+        silent: Keys of ``config`` that do not identify its runs (``Schema.silent``), and that no record holds.
     """
 
     name: str
@@ -42,6 +43,12 @@ class Variant:
     config_hash: str
     label: str
     waits_for: str = ""
+    silent: frozenset[str] = frozenset()
+
+    @property
+    def identifying(self) -> dict[str, Any]:
+        """What its runs are identified by, and what their records hold."""
+        return {key: value for key, value in self.config.items() if key not in self.silent}
 
 
 @dataclass(frozen=True)
@@ -83,17 +90,19 @@ def expand(study: Study) -> list[Variant]:
         "",
         MappingProxyType({}),
         study.baseline,
-        config_hash(study.experiment, study.baseline),
+        config_hash(study.experiment, study.schema.identifying(study.baseline)),
         "no change",
+        silent=study.schema.silent(study.baseline),
     )
     return [unchanged, *(_variant(study, each, level) for each in study.ablations for level in each.levels)]
 
 
 def _variant(study: Study, ablation: Ablation, level: Level) -> Variant:
     config = {**study.baseline, **level.changes}
-    identity = config_hash(study.experiment, config)
+    identifying = study.schema.identifying(config)
+    identity = config_hash(study.experiment, identifying)
     if ablation.search and level.waits_for:
-        identity = ablation.search.identity(study.experiment, config)
+        identity = ablation.search.identity(study.experiment, identifying)
     return Variant(
         name=level.name,
         ablation=ablation.name,
@@ -103,6 +112,7 @@ def _variant(study: Study, ablation: Ablation, level: Level) -> Variant:
         config_hash=identity,
         label=level.label,
         waits_for=level.waits_for,
+        silent=study.schema.silent(config),
     )
 
 

@@ -36,6 +36,8 @@ class Tunable:
         le: Largest allowed value.
         lt: Value it must lie below.
         choices: The closed list of values, empty for any.
+        later: Whether it was added when there were results already, its default being what was done until then: at
+            the default it is no part of what identifies a run, so that these results stay those of the same runs.
     """
 
     key: str
@@ -49,6 +51,7 @@ class Tunable:
     le: float | None = None
     lt: float | None = None
     choices: tuple[str, ...] = ()
+    later: bool = False
 
     def problem(self, value: object) -> str | None:
         """Says what is wrong with a value, or None: its type, its range, or that it is no choice."""
@@ -152,7 +155,7 @@ def _meant_by_text(expected: type, value: str) -> str:
 
 
 def tunable(default: Any, help: str, *, unit: str = "", **limits: Any) -> Any:
-    """A dataclass field that a study may set; ``limits`` are ge, gt, le, lt and choices of :class:`Tunable`."""
+    """A dataclass field that a study may set; ``limits`` are ge, gt, le, lt, choices and later of :class:`Tunable`."""
     metadata = {"help": help, "unit": unit, **limits}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
@@ -180,6 +183,20 @@ class Schema:
     def defaults(self) -> dict[str, Any]:
         """The config where nothing is set, flat."""
         return {key: each.normal(each.default) for key, each in self.tunables.items()}
+
+    @property
+    def later(self) -> dict[str, Any]:
+        """What was added later, with its defaults: what a record that does not hold it ran with."""
+        return {key: each.normal(each.default) for key, each in self.tunables.items() if each.later}
+
+    def silent(self, config: Mapping[str, Any]) -> frozenset[str]:
+        """Keys of a flat config that do not identify its runs: what was added later and holds its default."""
+        return frozenset(key for key, default in self.later.items() if key in config and config[key] == default)
+
+    def identifying(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A flat config without its silent keys: what its runs are identified by, and what records keep of it."""
+        silent = self.silent(config)
+        return {key: value for key, value in config.items() if key not in silent}
 
     @property
     def sections(self) -> tuple[str, ...]:

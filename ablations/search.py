@@ -260,6 +260,7 @@ def _proposal(study: Study, ablation: Ablation, number: int, values: Mapping[str
         config=MappingProxyType(config),
         config_hash=identity,
         label=", ".join(f"{key} = {value}" for key, value in values.items()),
+        silent=study.schema.silent(config),
     )
     misfit = next((f"{key}: {message}" for key, message in study.schema.cross_check(config)), None)
     return _Proposal(number, values, variant, RunKey(name, search_of(ablation).seed, identity), misfit)

@@ -112,7 +112,7 @@ class Store:
             "seed": key.seed,
             "config_hash": key.config_hash,
             "experiment": experiment,
-            "config": dict(variant.config),
+            "config": variant.identifying,
             "attempt": earlier["attempt"],
             "settings": settings,
         }

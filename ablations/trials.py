@@ -69,7 +69,8 @@ def start_of(study: Study, ablation: Ablation) -> dict[str, Any]:
 
 def ledger_path(study: Study, ablation: Ablation, store: Store) -> Path:
     """Where a search's trials are kept: by what decides its proposals, whatever its name or number of trials."""
-    identity = search_of(ablation).identity(study.experiment, start_of(study, ablation))
+    start = study.schema.identifying(start_of(study, ablation))
+    identity = search_of(ablation).identity(study.experiment, start)
     return store.root / "searches" / f"{identity[:12]}.json"
 
 
@@ -162,4 +163,4 @@ def trial_table(study: Study, ablation: Ablation, store: Store) -> pd.DataFrame:
 def trial_hash(study: Study, ablation: Ablation, values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The config of a trial and its hash."""
     config = {**start_of(study, ablation), **values}
-    return config, config_hash(study.experiment, config)
+    return config, config_hash(study.experiment, study.schema.identifying(config))

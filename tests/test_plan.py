@@ -21,6 +21,7 @@ from ablations.plan import (
     seed_words,
     seeds_of,
 )
+from ablations.schema import Tunable
 from ablations.study import Look, Study, load_study
 
 CONFIGS = st.dictionaries(
@@ -53,6 +54,19 @@ def test_the_baseline_comes_first_and_each_level_is_a_variant(study):
     )  # fmt: skip
     assert dict(six.config) == {**baseline.config, "decoder.layers": 6}
     assert len({baseline.config_hash, four.config_hash, six.config_hash}) == 3
+
+
+def test_a_parameter_that_was_added_later_leaves_the_runs_before_it_what_they_were(study):
+    added = Tunable("decoder.twist", int, 0, "new", later=True)
+    schema = replace(study.schema, tunables={**study.schema.tunables, added.key: added})
+    same, other = (replace(study, schema=schema, baseline={**study.baseline, added.key: twist}) for twist in (0, 1))
+    assert [each.config_hash for each in expand(same)] == [each.config_hash for each in expand(study)]
+    assert not {each.config_hash for each in expand(other)} & {each.config_hash for each in expand(study)}
+    baseline = expand(same)[0]
+    assert (baseline.config[added.key], baseline.identifying) == (0, dict(expand(study)[0].identifying))
+    assert expand(other)[0].identifying == {**baseline.identifying, added.key: 1}
+    for each in (*expand(same), *expand(other)):  # a record's own hash is that of what it holds
+        assert config_hash(study.experiment, each.identifying) == each.config_hash
 
 
 def test_all_arms_of_a_seed_come_before_the_next_seed(study):
