@@ -18,6 +18,7 @@ from ablations.study import load_study
 from ablations.trials import FORMAT as LEDGERS
 from ablations.trials import read_trials
 
+REPOSITORY = Path(__file__).parents[1]
 KEPT = Path(__file__).parent / "data" / "format-1"
 
 
@@ -69,6 +70,13 @@ def test_runs_of_the_first_format_are_not_run_again_and_not_touched(kept):
     done = on_the_command_line("run", store)
     assert "14 runs, 0 to run" in done.output.replace("\n", " ")
     assert contents(store.root) == before
+
+
+def test_the_records_that_are_kept_of_the_reference_study_are_those_of_its_plan():
+    study, store = REPOSITORY / "study.yaml", Store(REPOSITORY / "results" / "reference")
+    planned = standing(load_study(study, "cpu-whole"), store)
+    assert {store.status(key.run_id) for key in run_keys(planned)} == {"completed"}
+    assert len(run_keys(planned)) == 195
 
 
 def test_a_ledger_of_the_first_format_still_names_its_winner(kept):

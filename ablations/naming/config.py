@@ -54,6 +54,11 @@ class Data:
     abstract_methods: bool = tunable(True, "keep functions without a body")
     empty_bodies: bool = tunable(True, "keep functions whose body does nothing")
     overrides: bool = tunable(True, "keep functions marked as overriding another")
+    deep_files: bool = tunable(
+        True,
+        "keep files whose syntax tree is over 1,000 nodes deep, which a traversal that calls itself loses in Python",
+        later=True,
+    )
     recursive_calls: str = tunable(
         "keep",
         "the function's own name inside its body: keep it, mask it too, or drop such functions",

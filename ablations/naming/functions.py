@@ -16,9 +16,10 @@ from functools import cache
 
 from tree_sitter import Language, Node, Parser, Query, QueryCursor
 
-VERSION = 1  # part of every cache key: raise it when the same file would give other functions
+VERSION = 2  # part of every cache key: raise it when the same file would give other functions
 LARGEST_FILE = 8 << 20  # bytes; beyond are generated tables, not code
-ABSTRACT, EMPTY, OVERRIDE = 1, 2, 4
+ABSTRACT, EMPTY, OVERRIDE, DEEP = 1, 2, 4, 8
+DEEPEST = 1000  # nodes inside one another that a traversal which calls itself can follow: Python's limit of recursion
 
 
 class Unparsed(Exception):
@@ -35,7 +36,8 @@ class Function:
         name: Its name.
         line: 1-based line in the file.
         column: 0-based column in bytes; a line may hold several functions.
-        flags: Sum of ABSTRACT (no body, or declared abstract), EMPTY (body does nothing), OVERRIDE (marked so).
+        flags: Sum of ABSTRACT (no body, or declared abstract), EMPTY (body does nothing), OVERRIDE (marked so), DEEP
+            (in a file whose syntax tree is more than DEEPEST nodes deep).
         comments: (start, end) of comments and docstrings in ``code``, in characters, sorted, not overlapping.
     """
 
@@ -72,13 +74,14 @@ def extract(source: bytes | str, language: str) -> tuple[list[Function], Counter
     comments.update(_docstrings(captured.get("documented", ())))
     spans, functions, left_out = sorted(comments), [], Counter[str]()
     starts = [start for start, _ in spans]
+    deep = DEEP if nodes and _is_deep(root) else 0
     for node in nodes:
         name = next((child for child in node.children if child.type == "identifier"), None)
         if node.has_error or name is None:
             left_out["syntax error"] += 1
             continue
         inside = spans[bisect_left(starts, node.start_byte) : bisect_left(starts, node.end_byte)]
-        functions.append(_function(code, node, name, grammar.flags(node), inside))
+        functions.append(_function(code, node, name, grammar.flags(node) | deep, inside))
     return functions, left_out
 
 
@@ -98,6 +101,26 @@ def _function(code: bytes, node: Node, name: Node, flags: int, spans: Iterable[t
         flags=flags,
         comments=tuple((place(start), place(end)) for start, end in spans),
     )
+
+
+def _is_deep(root: Node) -> bool:
+    """Whether some node lies more than DEEPEST nodes deep.
+
+    In the order of their starts, each node lies at most one deeper than the one before it. So half way up to one that
+    deep, half as many nodes before it, another lies half as deep at least: only then is every node looked at.
+    """
+    cursor, count, stride = root.walk(), root.descendant_count, DEEPEST // 2
+    for at in range(stride, count, stride):
+        cursor.goto_descendant(at)
+        if cursor.depth > DEEPEST - stride:
+            break
+    else:
+        return False
+    for at in range(count):
+        cursor.goto_descendant(at)
+        if cursor.depth > DEEPEST:
+            return True
+    return False
 
 
 def _utf8(source: bytes | str, language: str) -> bytes:

@@ -14,7 +14,7 @@ from ablations.errors import DataError
 from ablations.naming.config import Data
 from ablations.naming.corpora import SPLITS, Corpus
 from ablations.naming.extraction import Source, Table
-from ablations.naming.functions import ABSTRACT, EMPTY, OVERRIDE
+from ablations.naming.functions import ABSTRACT, DEEP, EMPTY, OVERRIDE
 from ablations.naming.overlap import overlap
 from ablations.naming.splits import assign
 from ablations.naming.words import split_words, without_keywords
@@ -179,6 +179,7 @@ class _Choice:
             "abstract": row.flags & ABSTRACT and not self.data.abstract_methods,
             "empty body": row.flags & EMPTY and not self.data.empty_bodies,
             "override": row.flags & OVERRIDE and not self.data.overrides,
+            "deep file": row.flags & DEEP and not self.data.deep_files,
             "own name in its body": shown.own_name and self.data.recursive_calls == "drop",
         }
         return next((reason for reason, holds in reasons.items() if holds), "")

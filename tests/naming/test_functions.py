@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablations.naming import functions
-from ablations.naming.functions import ABSTRACT, EMPTY, OVERRIDE, Unparsed, extract
+from ablations.naming.functions import ABSTRACT, DEEP, DEEPEST, EMPTY, OVERRIDE, Unparsed, extract
 
 PYTHON = '''
 # héllo
@@ -34,6 +34,33 @@ def nothing():
     """Only words."""
     pass
 '''
+
+
+SUMS = "class A {{ String a() {{ return {}; }} int b() {{ return 1; }} }}"
+
+
+def depth(node):
+    return 1 + max((depth(child) for child in node.children), default=-1)
+
+
+def test_every_function_of_a_file_is_deep_where_the_recursion_of_python_would_end():
+    """The original visits a node by a call; a sum of n texts lies n nodes deep, its class about ten more."""
+    for terms in (1, 200, 700, 950, 1200, 5000):
+        source = SUMS.format(" + ".join(f'"{at}"' for at in range(terms))).encode()
+        root = functions._grammar("java").parser.parse(source).root_node
+        try:
+            lost = depth(root) > DEEPEST  # pytest's own calls leave it less room than the limit
+        except RecursionError:
+            lost = terms > 950
+        assert [bool(each.flags & DEEP) for each in extract(source, "java")[0]] == [lost, lost]
+
+
+@pytest.mark.parametrize("before", range(0, 1100, 100))
+def test_a_deep_place_is_found_wherever_it_lies(before):
+    flat = "".join(f"int f{at}() {{ return {at}; }} " for at in range(before))
+    for terms, deep in ((DEEPEST - 20, False), (DEEPEST, True)):
+        source = SUMS.format(" + ".join("1" * terms)).replace("String", f"{flat}String")
+        assert {bool(each.flags & DEEP) for each in extract(source.encode(), "java")[0]} == {deep}
 
 
 def found(source, language="python"):

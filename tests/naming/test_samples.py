@@ -81,6 +81,15 @@ def test_functions_are_dropped_for_what_they_are(option, dropped, kept):
     assert (made.facts["dropped"], made.splits["train"].targets) == (dropped, kept)
 
 
+def test_all_functions_of_a_deep_file_are_lost_on_request_as_the_original_lost_them():
+    text = f"def deep(): return {' + '.join('1' * 1100)}\ndef beside(): return 0\n"
+    assert samples_of(text).splits["train"].targets == ["deep", "beside"]
+    with pytest.raises(DataError, match=r"none of them is left for train; left out: \{'deep file': 2\}"):
+        samples_of(text, deep_files=False)
+    other = samples_of(train="def t(): return 0", test=f"{text}def w(): return 2", deep_files=False, drop_from="train")
+    assert other.splits["test"].targets == ["deep", "beside", "w"]
+
+
 @pytest.mark.parametrize("option", [{"empty_bodies": False}, {"recursive_calls": "drop"}])
 def test_what_only_the_training_split_loses_changes_nothing_that_is_scored(option):
     text = "def empty(): pass\ndef fact(n): return fact(n - 1)\ndef full(): return 3\n"
