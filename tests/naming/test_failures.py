@@ -94,6 +94,24 @@ def test_a_value_that_is_not_finite_stops_a_run(on_failure):
     assert [name for name, step, _ in log if step == BAD] == ["non_finite"]
 
 
+def test_a_gradient_that_is_not_finite_is_a_failure_whose_loss_is_finite():
+    events = []
+
+    def overflow(step, model, batch):
+        weights = next(model.parameters())
+        hook = weights.register_hook(lambda gradient: gradient * math.inf if step == BAD else gradient)
+        hooks.append(hook)
+        if len(hooks) > 1:
+            hooks.pop(0).remove()
+
+    hooks = []
+    with pytest.raises(Diverged, match=r"step 45: loss \d\.\d+"):
+        trained(policy("continue"), events=events, before_step=overflow)
+    [event] = events
+    assert (event["kind"], event["step"], event["gradient_norm"]) == ("non_finite", BAD, None)
+    assert math.isfinite(event["loss"])
+
+
 @pytest.mark.parametrize("kind", ["spike", "nan"])
 @pytest.mark.parametrize("read_every", [1, 10])  # as on a CPU; as on a GPU, where a failure is seen some steps later
 @pytest.mark.slow
