@@ -1,7 +1,17 @@
-"""A folder for a study of walks, and its scores where nothing happens."""
+"""A folder for a study of walks, its scores where nothing happens, and signals as in a terminal."""
+
+import signal
 
 import pytest
 from walking import Place, check_that_nothing_was_repeated
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heeded():
+    """Also where a shell started the tests in the background: it makes them, and all they start, ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
