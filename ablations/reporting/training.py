@@ -169,14 +169,14 @@ def _alike(
             panels.append(losses.Panel(name, both[0], both[1], direction, units.get(name, "")))
     what = tables.words_of(validation.removeprefix("validation_"))
     blocks = []
-    for start in range(0, len(panels), losses.PER_FIGURE):
-        part, number_ = panels[start : start + losses.PER_FIGURE], start // losses.PER_FIGURE + 1
+    parts = losses.parted(panels)
+    for number_, part in enumerate(parts, 1):
         label = f"{'losses' if validation == VALIDATION else 'gaps'}-{number_}"
         style.save(losses.draw(part, label=what), folder / f"{label}.svg")
         several = len({each.unit for each in part}) > 1
         scale = " Losses of different quantities have scales of their own." if several else ""
         best, where = ("▼", "least") if direction == "min" else ("▲", "greatest")
-        more = f" (part {number_})" if len(panels) > losses.PER_FIGURE else ""
+        more = f" (part {number_})" if len(parts) > 1 else ""
         caption = (
             f"{escape(capitalised(what))} on validation samples (solid) and on training samples (dashed), both in "
             f"evaluation mode{more}. Mean over completed seeds, from {FEWEST_FOR_A_BAND} seeds on with its pointwise "
