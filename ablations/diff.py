@@ -201,7 +201,7 @@ def show(found: Diff, out: Console, as_json: bool) -> None:
     out.print(Text(f"A  {found.a}\nB  {found.b}"), soft_wrap=True)
     out.print()
     if found.empty:
-        out.print(f"No difference in {len(found.unchanged)} arms.")
+        out.print(f"No difference in {_arms(found.unchanged)}.")
         return
     for name, (was, now) in found.rules.items():
         out.print(Text(f"rule     {name} {value_text(was)} → {value_text(now)}"), soft_wrap=True)
@@ -219,7 +219,11 @@ def show(found: Diff, out: Console, as_json: bool) -> None:
         for each in found.changed:
             because = "; ".join(each.because) or "nothing that is recorded explains it"
             out.print(Text(f"{each.arm}: {because}."), soft_wrap=True)
-    out.print(f"\n{len(found.unchanged)} arms are the same.")
+    out.print(f"\n{_arms(found.unchanged)} {'is' if len(found.unchanged) == 1 else 'are'} the same.")
+
+
+def _arms(names: Sequence[str]) -> str:
+    return f"{len(names)} {'arm' if len(names) == 1 else 'arms'}"
 
 
 def _moved(was: str, now: str) -> str:

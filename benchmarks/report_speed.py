@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import resource
 import shutil
@@ -28,7 +27,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "reporting"))
 import synthetic
 
-GROUPS = ("learning rate", "input", "decoder", "regularisation")
 LOAD = """
 import sys, time
 from ablations.store import Store
@@ -42,14 +40,8 @@ print(rows, time.perf_counter() - begun[0], time.process_time() - begun[1])
 
 def big_study(folder: Path, arms: int, seeds: int) -> tuple[Path, dict[str, float]]:
     """A study file of so many arms, and the effect of each."""
-    lines = ["study: big", "metric: test_f1", "smallest_effect: 0.02", f"seeds: {seeds}", "baseline:"]
-    lines += ["  training.schedule: linear", "ablations:"]
-    effects = {}
-    for arm in range(arms):
-        lines += [f"  arm-{arm:03d}:", f"    group: {GROUPS[arm % len(GROUPS)]}"]
-        lines += [f"    set: {{training.learning_rate: {1.1e-5 + 1e-8 * arm:.5e}}}"]
-        effects[f"arm-{arm:03d}"] = 0.05 * math.sin(1.7 * arm)
-    return synthetic.write_study(folder, "\n".join(lines) + "\n"), effects
+    text, effects = synthetic.of_arms(arms, seeds)
+    return synthetic.write_study(folder, text), effects
 
 
 def measured(*command: str) -> tuple[str, float, float]:

@@ -8,15 +8,15 @@ from typing import Any
 
 from ablations.reporting.context import Context
 from ablations.reporting.markdown import Column, bullets, callout, join, table
-from ablations.reporting.text import code, count, escape, number, share, tied
+from ablations.reporting.text import DASH, NBSP, code, count, escape, number, share, tied
 
 SPLITS = ("validation", "test")
 SHARES = {
-    "names": "functions whose name is that of a training function",
-    "bodies": "functions whose code, the name masked, is that of a training function",
-    "functions": "functions of which both are true of one training function",
-    "name_words": "words of names that a training name holds",
-    "body_words": "words of code that training code holds",
+    "names": ("Names", "functions whose name is that of a training function"),
+    "bodies": ("Code", "functions whose code, the name masked, is that of a training function"),
+    "functions": ("Both", "functions of which both are true of one training function"),
+    "name_words": ("Words of names", "words of names that a training name holds"),
+    "body_words": ("Words of code", "words of code that training code holds"),
 }
 PAIRS = 10  # of near-synonyms, as an example
 
@@ -89,18 +89,28 @@ def _overlap(facts: Mapping[str, Mapping[str, Any]]) -> str:
     found = _distinct(facts, "overlap")
     if not found:
         return ""
-    several = len(found) > 1 or len(found[0][0]) < len(facts)
-    columns = [Column("Data of")] if several else []
-    columns += [Column("Share of"), *(Column(split, "right") for split in SPLITS)]
-    rows = []
-    for names, shares in found:
-        for key, words in SHARES.items():
-            if not any(key in (shares.get(split) or {}) for split in SPLITS):
-                continue
-            cells = [share((shares.get(split) or {}).get(key)) for split in SPLITS]
-            rows.append([*([_arms(names)] if several else []), words, *cells])
+    there = {key: words for key, words in SHARES.items() if any(_shares(each, key) for _, each in found)}
     caption = "How much of validation and test the training split has shown already."
+    if len(found) == 1 and len(found[0][0]) == len(facts):
+        columns = [Column("Share of"), *(Column(split, "right") for split in SPLITS)]
+        rows = [[words, *map(share, _shares(found[0][1], key))] for key, (_, words) in there.items()]
+        return table(columns, rows, label="overlap", caption=caption)
+    columns = [Column("Data of"), *(Column(head, "right") for head, _ in there.values())]
+    rows = [[_arms(names), *(_joined(_shares(kept, key)) for key in there)] for names, kept in found]
+    meant = "; ".join(f"{head.lower()}: {words}" for head, words in there.values())
+    caption += f" Each on {' / '.join(SPLITS)}, of {meant}."
     return table(columns, rows, label="overlap", caption=caption)
+
+
+def _joined(shares: list[Any]) -> str:
+    """Shares in one cell, with one sign of percent."""
+    return tied(" / ".join(share(each).removesuffix(f"{NBSP}%") for each in shares) + " %") if shares else DASH
+
+
+def _shares(overlap: Mapping[str, Any], key: str) -> list[Any]:
+    """A share on each split; empty where no split has it."""
+    found = [(overlap.get(split) or {}).get(key) for split in SPLITS]
+    return found if any(each is not None for each in found) else []
 
 
 def _arms(names: list[str]) -> str:

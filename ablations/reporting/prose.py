@@ -1,4 +1,4 @@
-"""The wording of conclusions: one plain-text paragraph per arm, from the numbers of its comparison and nothing else.
+"""The wording of conclusions: a sentence or a paragraph an arm, from the numbers of its comparison and nothing else.
 
 A sentence names the test and the number of seeds. An arm without a significant difference has "no detectable effect",
 never "no effect".
@@ -51,10 +51,51 @@ def sentence(conclusion: Conclusion, *, label: str | None = None, unit: str = ""
     Returns:
         Plain text, one paragraph. Spaces inside figures are ordinary ones.
     """
-    c = conclusion.primary
-    words = _Words(c, label or c.arm, metric or c.metric, unit, decimals_of(c))
-    parts = [_CORE[conclusion.verdict](words), *_remarks(words), picked(conclusion), expectation(conclusion)]
+    words = _words(conclusion, label, unit, metric)
+    said = _CORE[conclusion.verdict](words)
+    parts = [*said, *_remarks(words), picked(conclusion), expectation(conclusion)]
     return " ".join(part for part in parts if part)
+
+
+def brief(conclusion: Conclusion, *, label: str | None = None, unit: str = "", metric: str | None = None) -> str:
+    """Words a conclusion in one sentence: the verdict with its test, and the marks that change its weight.
+
+    Args:
+        conclusion: What is concluded.
+        label: Name of the arm for readers; by default its own name.
+        unit: Unit of the metric, put after figures.
+        metric: Name of the metric for readers; by default its own name.
+
+    Returns:
+        Plain text. Spaces inside figures are ordinary ones.
+    """
+    words = _words(conclusion, label, unit, metric)
+    verdict = _CORE[conclusion.verdict](words)[0].removesuffix(".")
+    marks = [text for flag, text in _MARKS.items() if flag in conclusion.flags]
+    if "material" in conclusion.flags and conclusion.verdict in ("helps", "hurts"):
+        marks.insert(0, f"the whole interval beyond ±{words.exact(words.c.smallest_effect)}")
+    if words.c.n_lost and words.c.n_ok + words.c.n_diverged:
+        marks.append(f"{words.c.n_lost} of {words.c.n_planned} runs without a result")
+    if conclusion.best_of:
+        marks.append(f"optimistic, as the best of {conclusion.best_of} arms")
+    expected = {"same": "the same"}.get(conclusion.expected or "", conclusion.expected)
+    marks.append(f"expected {expected}: {conclusion.expectation}" if expected else "exploratory")
+    return "; ".join([verdict, *marks]) + "."
+
+
+_MARKS = {
+    "suggestive": "suggestive, by its own p alone",
+    "depends_on_normality": "the sign-flip test does not agree",
+    "pooled_disagrees": "the pooled-variance analysis does not agree",
+    "provisional_effect": "the smallest effect of interest was derived from the data",
+    "optimistic_look": "p is optimistic for unplanned looks at the data",
+}
+"""The flags of a verdict that readers of one sentence must not miss."""
+
+
+def _words(conclusion: Conclusion, label: str | None, unit: str, metric: str | None) -> _Words:
+    c = conclusion.primary
+    return _Words(c, label or c.arm, metric or c.metric, unit, decimals_of(c))
 
 
 def verdict_words(conclusion: Conclusion) -> str:
@@ -134,7 +175,7 @@ class _Words:
 
     def exact(self, value: float | None) -> str:
         """A figure that somebody declared, as declared."""
-        return f"{value:g}{self._unit}"
+        return "" if value is None else f"{value:g}{self._unit}"
 
     @property
     def _unit(self) -> str:
@@ -178,7 +219,7 @@ def _digits(size: float, significant: int) -> int:
     return min(8, max(0, significant - 1 - math.floor(math.log10(size))))
 
 
-def _differs(w: _Words) -> str:
+def _differs(w: _Words) -> list[str]:
     """Helps or hurts, negligible or not."""
     c = w.c
     helps = c.verdict.startswith("helps")
@@ -186,40 +227,41 @@ def _differs(w: _Words) -> str:
     count = c.better if helps else sum(d < 0 if c.direction == "max" else d > 0 for d in c.differences)
     verb = f"{w.arm} {w.tentatively}{'helps' if helps else 'hurts'}"
     small = c.verdict.endswith("_negligible")
-    text = (
+    said = [
         f"{verb}{', but by a negligible amount' if small else ''}: {w.metric}{w.direction} changes by "
         f"{w.signed(c.difference)} ({w.interval}; paired t-test, {w.seeds}, {w.corrected(c.p_adjusted)}); "
         f"{side} on {count} of {c.n} seeds."
-    )
+    ]
+    effect = w.exact(c.smallest_effect)
     if small:
-        return (
-            f"{text} It is smaller than the smallest effect of interest, {w.exact(c.smallest_effect)} "
-            f"(two one-sided paired t-tests, {p_value(_known(c.p_tost_adjusted), c.alpha)})."
-        )
-    if c.smallest_effect is None:
-        return text
-    if "material" in c.flags:
-        return f"{text} The whole interval lies beyond the smallest effect of interest, {w.exact(c.smallest_effect)}."
-    return f"{text} Whether it exceeds the smallest effect of interest, {w.exact(c.smallest_effect)}, is not settled."
+        tested = f"two one-sided paired t-tests, {p_value(_known(c.p_tost_adjusted), c.alpha)}"
+        said.append(f"It is smaller than the smallest effect of interest, {effect} ({tested}).")
+    elif c.smallest_effect is not None and "material" in c.flags:
+        said.append(f"The whole interval lies beyond the smallest effect of interest, {effect}.")
+    elif c.smallest_effect is not None:
+        said.append(f"Whether it exceeds the smallest effect of interest, {effect}, is not settled.")
+    return said
 
 
-def _equivalent(w: _Words) -> str:
+def _equivalent(w: _Words) -> list[str]:
     c = w.c
     low, high = w.signed(c.ci90_low), w.signed(c.ci90_high)
-    return (
+    return [
         f"{w.arm} is {w.tentatively}equivalent to the baseline within ±{w.exact(c.smallest_effect)} of {w.metric} "
         f"(two one-sided paired t-tests, {w.seeds}, {p_value(_known(c.p_tost_adjusted), c.alpha)}): the difference is "
-        f"{w.signed(c.difference)} (90 % interval {low} to {high}). {_ruled_out(w)}"
-    )
+        f"{w.signed(c.difference)} (90 % interval {low} to {high}).",
+        _ruled_out(w),
+    ]
 
 
-def _inconclusive(w: _Words) -> str:
+def _inconclusive(w: _Words) -> list[str]:
     c = w.c
     start = f"Tentatively, {w.arm}" if w.tentatively else w.arm
-    return (
+    return [
         f"{start} has no detectable effect on {w.metric}: the difference is {w.signed(c.difference)} "
-        f"({w.interval}; paired t-test, {w.seeds}, {w.corrected(c.p_adjusted)}). {_ruled_out(w)}"
-    )
+        f"({w.interval}; paired t-test, {w.seeds}, {w.corrected(c.p_adjusted)}).",
+        _ruled_out(w),
+    ]
 
 
 def _ruled_out(w: _Words) -> str:
@@ -228,47 +270,49 @@ def _ruled_out(w: _Words) -> str:
     return f"An effect larger than {bound} is ruled out at {100 * (1 - w.c.alpha):.4g} %, one-sided each way."
 
 
-def _identical(w: _Words) -> str:
+def _identical(w: _Words) -> list[str]:
     exact = all(difference == 0 for difference in w.c.differences)
     how = "bit-identical to the baseline" if exact else "identical to the baseline up to rounding"
-    return f"{w.arm} is {how} in {w.metric} on each of {w.c.n} seeds: was the setting applied? No test was made."
+    return [f"{w.arm} is {how} in {w.metric} on each of {w.c.n} seeds.", "Was the setting applied? No test was made."]
 
 
-def _degenerate(w: _Words) -> str:
-    return (
+def _degenerate(w: _Words) -> list[str]:
+    return [
         f"{w.arm} differs from the baseline by the same {w.signed(w.c.difference)} in {w.metric} on each of "
-        f"{w.c.n} seeds: are the seeds applied? No test was made."
-    )
+        f"{w.c.n} seeds.",
+        "Are the seeds applied? No test was made.",
+    ]
 
 
-def _all_failed(w: _Words) -> str:
+def _all_failed(w: _Words) -> list[str]:
     c = w.c
-    return (
+    return [
         f"{w.arm} failed: all {c.n_diverged} of its runs with an outcome diverged ({_rate(c)}), against "
-        f"{_of_the_baseline(c)}. There is no {w.metric} to compare."
-    )
+        f"{_of_the_baseline(c)}.",
+        f"There is no {w.metric} to compare.",
+    ]
 
 
-def _unstable(w: _Words) -> str:
+def _unstable(w: _Words) -> list[str]:
     c = w.c
     who = f"{w.arm} is unstable" if c.n_diverged else f"{w.arm} has an unstable baseline"
-    text = (
+    said = [
         f"{who}: {c.n_diverged} of its {c.n_ok + c.n_diverged} runs with an outcome diverged ({_rate(c)}), against "
         f"{_of_the_baseline(c)}."
-    )
+    ]
     if c.failure_value is None:
-        text += " No failure value was declared, so no test was made; the arm counts as p = 1 in the family."
+        said.append("No failure value was declared, so no test was made; the arm counts as p = 1 in the family.")
     else:
         test = "exact sign-flip test" if c.itt_n <= 14 else "sign-flip test"
-        text += (
-            f" With {w.exact(c.failure_value)} for each diverged run, {w.metric}{w.direction} changes by "
+        said.append(
+            f"With {w.exact(c.failure_value)} for each diverged run, {w.metric}{w.direction} changes by "
             f"{w.signed(c.itt_difference)} ({test}, n = {c.itt_n} seeds, {w.corrected(c.p_adjusted)})."
         )
     if c.n > 1 and c.ci_low is not None:
-        text += f" Among runs that finished ({w.seeds}) the difference is {w.signed(c.difference)} ({w.interval})."
+        said.append(f"Among runs that finished ({w.seeds}) the difference is {w.signed(c.difference)} ({w.interval}).")
     elif c.n:
-        text += f" Among runs that finished (n = {c.n}) the difference is {w.signed(c.difference)}."
-    return text
+        said.append(f"Among runs that finished (n = {c.n}) the difference is {w.signed(c.difference)}.")
+    return said
 
 
 def _rate(c: Comparison) -> str:
@@ -281,42 +325,42 @@ def _of_the_baseline(c: Comparison) -> str:
     return f"{c.baseline_diverged} of {runs} of the baseline (exact McNemar test, {p_value(_known(c.p_mcnemar))})"
 
 
-def _not_assessed(w: _Words) -> str:
+def _not_assessed(w: _Words) -> list[str]:
     c = w.c
     start = f"{w.arm} is not assessed"
     outcomes = max(c.n, c.itt_n)
     if c.n_diverged or c.baseline_diverged:
-        return (
+        return [
             f"{start}: {_seeds_word(outcomes)} with an outcome on both sides, and {c.n_diverged} of its "
             f"{c.n_ok + c.n_diverged} runs diverged, against {c.baseline_diverged} of "
             f"{c.baseline_ok + c.baseline_diverged} of the baseline."
-        )
+        ]
     if c.n == 0:
         return _without_pairs(w, start)
     if c.n == 1:
-        return f"{start}: one seed, where {w.metric} differs by {w.signed(c.difference)}. {_noise_band(w)}"
+        return [f"{start}: one seed, where {w.metric} differs by {w.signed(c.difference)}.", _noise_band(w)]
     each = _listed([w.signed(difference) for difference in c.differences])
     if c.n == 2:
-        text = f"{start}: two seeds, where {w.metric} differs by {each}."
-        if c.ci_low is None:
-            return text
-        return f"{text} For information, not a test: {w.interval} (the t quantile of two seeds is 12.7)."
-    return f"{start}: {c.n} seeds, fewer than the study asks for, where {w.metric} differs by {each}."
+        said = [f"{start}: two seeds, where {w.metric} differs by {each}."]
+        if c.ci_low is not None:
+            said.append(f"For information, not a test: {w.interval} (the t quantile of two seeds is 12.7).")
+        return said
+    return [f"{start}: {c.n} seeds, fewer than the study asks for, where {w.metric} differs by {each}."]
 
 
-def _without_pairs(w: _Words, start: str) -> str:
+def _without_pairs(w: _Words, start: str) -> list[str]:
     c = w.c
     if not c.n_ok:
-        return f"{start}: none of its {c.n_planned} planned runs has a result."
+        return [f"{start}: none of its {c.n_planned} planned runs has a result."]
     if not c.baseline_ok:
-        return f"{start}: the baseline has no result."
-    text = f"{start}: it shares no seed with the baseline."
-    if c.welch_difference is None:
-        return text
-    return (
-        f"{text} For information, not a test: the means differ by {w.signed(c.welch_difference)} (95 % Welch interval "
-        f"{w.signed(c.welch_low)} to {w.signed(c.welch_high)})."
-    )
+        return [f"{start}: the baseline has no result."]
+    said = [f"{start}: it shares no seed with the baseline."]
+    if c.welch_difference is not None:
+        said.append(
+            f"For information, not a test: the means differ by {w.signed(c.welch_difference)} (95 % Welch interval "
+            f"{w.signed(c.welch_low)} to {w.signed(c.welch_high)})."
+        )
+    return said
 
 
 def _noise_band(w: _Words) -> str:
@@ -405,7 +449,7 @@ def _known(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-_CORE: dict[str, Callable[[_Words], str]] = {
+_CORE: dict[str, Callable[[_Words], list[str]]] = {
     "not_assessed": _not_assessed,
     "identical": _identical,
     "degenerate": _degenerate,
@@ -418,3 +462,4 @@ _CORE: dict[str, Callable[[_Words], str]] = {
     "equivalent": _equivalent,
     "inconclusive": _inconclusive,
 }
+"""The sentences of a verdict; the first one says it, the others what follows from it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,21 @@ from ablations.reporting import tables, uncertainty
 from ablations.reporting.context import Context
 from ablations.reporting.markdown import bullets, callout, code_block, join
 from ablations.reporting.numbers import mean, scores_of, table_decimals
-from ablations.reporting.prose import sentence
+from ablations.reporting.prose import brief, sentence
 from ablations.reporting.prose_rounds import level_shown
-from ablations.reporting.text import NBSP, code, defined, escape, evidence, evident, number, plain, tied, tied_figures
+from ablations.reporting.text import (
+    NBSP,
+    code,
+    defined,
+    escape,
+    evidence,
+    evident,
+    number,
+    plain,
+    plural,
+    tied,
+    tied_figures,
+)
 from ablations.reporting.verdicts import LOOKS
 from ablations.study import Study
 
@@ -27,15 +39,11 @@ def head(ctx: Context, folder: Path) -> str:
     profile = f", profile {code(study.profile)}" if study.profile else ""
     ended = f" The newest run ended on {escape(ctx.newest[:10])}." if ctx.newest else ""
     facts = (
-        f"Study {code(study.name)}{profile}: a baseline and {_plural(len(ctx.variants) - 1, 'arm')}, "
-        f"{tied(seed_words(study))} each; {ctx.completed} of {_plural(ctx.planned, 'planned run')} "
+        f"Study {code(study.name)}{profile}: a baseline and {plural(len(ctx.variants) - 1, 'arm')}, "
+        f"{tied(seed_words(study))} each; {ctx.completed} of {plural(ctx.planned, 'planned run')} "
         f"completed. Decided by {code(study.metric)}.{ended}"
     )
     return join(asked, facts)
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n}{NBSP}{noun}" + ("" if n == 1 else "s")
 
 
 def missing(ctx: Context, folder: Path) -> str:
@@ -74,8 +82,8 @@ def _absent(ctx: Context) -> list[str]:
         if not len(runs):
             continue
         names = list(dict.fromkeys(runs["variant"]))
-        arms = ", ".join(code(name) for name in names) if len(names) <= 8 else _plural(len(names), "arm")
-        out.append(f"{_plural(len(runs), 'run')} {words}: {arms}.")
+        arms = ", ".join(code(name) for name in names) if len(names) <= 8 else plural(len(names), "arm")
+        out.append(f"{plural(len(runs), 'run')} {words}: {arms}.")
     return out
 
 
@@ -89,27 +97,38 @@ def answer(ctx: Context, folder: Path) -> str:
         if not found:
             continue
         found.sort(key=lambda each: -abs(each.primary.difference or 0.0))
-        title = f"**{look.sign}{NBSP}{look.heading}** ({_plural(len(found), 'arm')})"
+        title = f"**{look.sign}{NBSP}{look.heading}** ({plural(len(found), 'arm')})"
         if verdict == "not_assessed":
             blocks.append(join(title, bullets(_not_assessed(ctx, found))))
         else:
-            blocks.append(join(title, bullets(worded(ctx, each) for each in found)))
-    return join(*blocks, uncertainty.scope(ctx)) if blocks else "The study has no arms beside its baseline."
+            blocks.append(join(title, bullets(worded(ctx, each, brief) for each in found)))
+    if not blocks:
+        return "The study has no arms beside its baseline."
+    return join(_none_helps(ctx), *blocks, uncertainty.scope(ctx))
+
+
+def _none_helps(ctx: Context) -> str:
+    """Says so where arms were tested and none is better: a list that begins with what hurts leaves one to wonder."""
+    verdicts = {each.verdict for each in ctx.conclusions if each.primary.p is not None}
+    if not verdicts or "helps" in verdicts:
+        return ""
+    most = " by more than a negligible amount" if "helps_negligible" in verdicts else ""
+    return f"No arm was shown to be better than the baseline{most}."
 
 
 def _not_assessed(ctx: Context, found: Sequence[Conclusion]) -> list[str]:
     """Arms without any result in one line; the others speak for themselves."""
     silent = [each.arm for each in found if not each.primary.n_ok]
-    out = [worded(ctx, each) for each in found if each.primary.n_ok]
+    out = [worded(ctx, each, brief) for each in found if each.primary.n_ok]
     if silent:
         out.append("Without any result: " + ", ".join(code(name) for name in silent) + ".")
     return out
 
 
-def worded(ctx: Context, conclusion: Conclusion) -> str:
+def worded(ctx: Context, conclusion: Conclusion, wording: Callable[..., str] = sentence) -> str:
     """A conclusion as Markdown: its arm in bold, its figures unbreakable and leading to their runs."""
     mark = "\x01"
-    text = sentence(conclusion, label=mark, unit=ctx.study.unit, metric=tables.words_of(ctx.study.metric))
+    text = wording(conclusion, label=mark, unit=ctx.study.unit, metric=tables.words_of(ctx.study.metric))
     safe = escape(text.replace(mark, "ARM", 1)) if mark in text else escape(text)
     declared = [ctx.study.smallest_effect, level_shown(conclusion.primary)]
     safe = evident(tied_figures(safe), ctx.pair_ids(conclusion.arm), declared)
@@ -119,16 +138,16 @@ def worded(ctx: Context, conclusion: Conclusion) -> str:
 def todo(ctx: Context, folder: Path) -> str:
     """What to do next, from what is missing or undecided."""
     items = list(_next_steps(ctx))
-    return bullets(items) if items else "Every arm has a verdict that more runs of this study would not be needed for."
+    return bullets(items) if items else "Nothing is open: every arm has a verdict that needs no more runs."
 
 
 def _next_steps(ctx: Context) -> Iterable[str]:
     status = ctx.statuses
     waiting = status.get("missing", 0) + status.get("interrupted", 0)
     if waiting:
-        yield f"Run what is missing ({_plural(waiting, 'run')}): `ablations run`."
+        yield f"Run what is missing ({plural(waiting, 'run')}): `ablations run`."
     if status.get("failed", 0):
-        yield f"Find out why {_plural(status['failed'], 'run')} failed (@tbl-ledger), then `ablations run --retry`."
+        yield f"Find out why {plural(status['failed'], 'run')} failed (@tbl-ledger), then `ablations run --retry`."
     study, found = ctx.study, ctx.comparisons
     if ctx.finished and any(each.verdict == "not_assessed" for each in found):
         yield (
@@ -154,17 +173,23 @@ def _next_steps(ctx: Context) -> Iterable[str]:
         yield f"Check that the setting and the seeds are applied: {', '.join(map(code, odd))}."
     if any("failure_value_missing" in each.flags for each in found):
         yield "Declare `failure_value`, what a diverged run counts as: without it arms that diverge are not tested."
+    best = next((each for each in ctx.conclusions if each.best_of and each.verdict == "helps"), None)
+    if best is not None and ctx.finished:
+        yield (
+            f"Run {code(best.arm)} on fresh seeds before its figure is quoted: it is the best of "
+            f"{plural(best.best_of, 'arm')}, and chance helped to make it so."
+        )
     tentative = [each for each in found if "tentative" in each.flags]
     if tentative and len(study.seeds) < study.standard_seeds:
         yield (
-            f"{_plural(len(tentative), 'verdict')} of this report {'is' if len(tentative) == 1 else 'are'} tentative: "
+            f"{plural(len(tentative), 'verdict')} of this report {'is' if len(tentative) == 1 else 'are'} tentative: "
             f"use {study.standard_seeds}{NBSP}seeds or more before building on them."
         )
 
 
 def _more(comparison: Comparison) -> str:
     safe = "over 200" if comparison.more_seeds_safe is None else str(comparison.more_seeds_safe)
-    return f"{_plural(comparison.more_seeds or 0, 'more seed')}, {safe} to be safe"
+    return f"{plural(comparison.more_seeds or 0, 'more seed')}, {safe} to be safe"
 
 
 def compared(ctx: Context, folder: Path) -> str:
@@ -259,13 +284,13 @@ def limits(ctx: Context, folder: Path) -> str:
     study, seeds = ctx.study, len(ctx.study.seeds)
     if seeds < study.standard_seeds:
         items.append(
-            f"{_plural(seeds, 'seed')}: verdicts are tentative; the exact sign-flip test could not go below "
+            f"{plural(seeds, 'seed')}: verdicts are tentative; the exact sign-flip test could not go below "
             f"p{NBSP}={NBSP}{2 ** (1 - seeds):g} with so few."
         )
     exploratory = [each.arm for each in ctx.conclusions if each.exploratory]
     if exploratory:
         items.append(
-            f"{_plural(len(exploratory), 'arm')} of {len(ctx.conclusions)} declared no expectation before the runs; "
+            f"{plural(len(exploratory), 'arm')} of {len(ctx.conclusions)} declared no expectation before the runs; "
             "what is said of them is exploratory."
         )
     changed = {str((record.get("code") or {}).get("package_hash")) for record in ctx.records.values()}

@@ -34,6 +34,7 @@ from ablations.reporting.text import (
     number,
     p_value,
     plain,
+    plural,
     share,
     spread,
     tied,
@@ -71,7 +72,8 @@ def variants_table(ctx: Context) -> str:
             else:
                 asked = question
             rows.append([code(variant.name), change(variant), question, EXPECTATIONS[ablation.expect]])
-    caption = f"The study as declared: the baseline and {len(ctx.variants) - 1} arms, each on {seed_words(ctx.study)}."
+    arms = plural(len(ctx.variants) - 1, "arm")
+    caption = f"The study as declared: the baseline and {arms}, each on {seed_words(ctx.study)}."
     return table(columns, rows, label="variants", caption=caption)
 
 
@@ -302,6 +304,8 @@ def ledger_table(ctx: Context) -> str:
                 _remarks(run),
             ]
         )
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     caption = f"Every planned run: {ctx.completed} of {ctx.planned} completed."
     return table(columns, rows, label="ledger", caption=caption)
 

@@ -138,6 +138,15 @@ def count(value: float | None) -> str:
     return number(value, 0)
 
 
+def plural(n: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> plural(1, "arm"), plural(2, "arm")
+    ('1\xa0arm', '2\xa0arms')
+    """
+    return f"{n}{NBSP}{noun}" + ("" if n == 1 else "s")
+
+
 def duration(seconds: float | None) -> str:
     """Seconds in the unit that reads best, with its unit."""
     if not defined(seconds):

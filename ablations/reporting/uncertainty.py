@@ -313,8 +313,9 @@ def design(ctx: Context, folder: Path) -> str:
             sd=median(c.sd_difference or 0.0 for c in tested) if tested else None,
             decimals=table_decimals(ctx),
             unit=ctx.study.unit,
-            family=each.family if several else "",
+            family=ARM if several else "",
         )
         ids = [run_id for c in tested for run_id in ctx.pair_ids(c.arm)]
-        said[evident(tied_figures(escape(text)), dict.fromkeys(ids), (round(effect, 2),))] = None
-    return join(*said)
+        safe = evident(tied_figures(escape(text)), dict.fromkeys(ids), (round(effect, 2),))
+        said[safe.replace(ARM, code(each.family), 1)] = None
+    return bullets(said) if len(said) > 1 else join(*said)

@@ -46,10 +46,10 @@ def state(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Ca
     def make(name: str) -> State:
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
-            seeds, outcomes = synthetic.STATES[name]
-            study = synthetic.write_study(folder, seeds=seeds)
-            if outcomes:
-                synthetic.write_results(study, folder / "results", outcomes)
+            state = synthetic.STATES[name]
+            study = synthetic.write_study(folder, state.text, state.seeds)
+            if state.outcomes:
+                synthetic.write_results(study, folder / "results", state.outcomes, state.effects)
             made[name] = State(study, folder / "results")
         return made[name]
 

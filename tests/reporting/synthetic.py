@@ -199,12 +199,47 @@ def _with_failures(variant: str, seed: int) -> Outcome:
     return Outcome("failed", HOSTILE) if variant == "layers=6" and seed == 1 else Outcome()
 
 
-STATES: dict[str, tuple[int, Outcomes | None]] = {
-    "complete": (5, everything_completes),
-    "three seeds": (3, everything_completes),
-    "one seed": (1, everything_completes),
-    "unfinished": (3, _unfinished),
-    "failures": (3, _with_failures),
-    "nothing": (3, None),
+GROUPS = ("learning rate", "input", "decoder", "regularisation")
+
+
+def of_arms(arms: int, seeds: int) -> tuple[str, dict[str, float]]:
+    """The text of a study of so many arms in four groups, and the effect of each."""
+    lines = ["study: big", "metric: test_f1", "smallest_effect: 0.02", f"seeds: {seeds}", "baseline:"]
+    lines += ["  training.schedule: linear", "ablations:"]
+    effects = {}
+    for arm in range(arms):
+        lines += [f"  arm-{arm:03d}:", f"    group: {GROUPS[arm % len(GROUPS)]}"]
+        lines += [f"    set: {{training.learning_rate: {1.1e-5 + 1e-8 * arm:.5e}}}"]
+        effects[f"arm-{arm:03d}"] = 0.05 * math.sin(1.7 * arm)
+    return "\n".join(lines) + "\n", effects
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a state consists of.
+
+    Attributes:
+        seeds: Of the small study.
+        outcomes: Of its runs; None where nothing was launched.
+        text: Another study instead.
+        effects: Of its arms.
+    """
+
+    seeds: int = 3
+    outcomes: Outcomes | None = everything_completes
+    text: str | None = None
+    effects: Mapping[str, float] | None = None
+
+
+STATES = {
+    "complete": Made(seeds=5),
+    "three seeds": Made(),
+    "one seed": Made(seeds=1),
+    "unfinished": Made(outcomes=_unfinished),
+    "failures": Made(outcomes=_with_failures),
+    "nothing": Made(outcomes=None),
+    "one arm": Made(text=of_arms(1, 5)[0], effects={"arm-000": 0.03}),
+    "forty arms": Made(text=of_arms(40, 5)[0], effects=of_arms(40, 5)[1]),
+    "nothing helps": Made(seeds=5, effects={"dropout": -0.03, "lr=0.004": -0.14}),
 }
-"""Seeds and outcomes of the small study, by name of the state."""
+"""The small study, or another, in the states that a report has to do with, by name."""

@@ -61,6 +61,24 @@ def test_overlap_is_a_table_of_shares(ctx: Context, tmp_path: Path) -> None:
     assert "{#tbl-overlap " in said
 
 
+def test_where_the_data_of_arms_differ_their_overlap_is_a_row_each(synthetic: ModuleType, tmp_path: Path) -> None:
+    def differing(variant: str, seed: int, info: dict[str, Any]) -> Iterable[tuple[str, int, float, float]]:
+        own = {"names": 0.25 if variant == "input" else 0.61, "body_words": 0.98}
+        info["data"]["overlap"] = {"validation": own, "test": {**own, "names": 0.58}}
+        return ()
+
+    study = synthetic.write_study(tmp_path)
+    synthetic.write_results(study, tmp_path / "results", more=differing)
+    said = checks.checks(load_context(study, tmp_path / "results"), tmp_path).replace("\u00a0", " ")
+    assert [line for line in said.splitlines() if line.startswith("|")] == [
+        "| Data of | Names | Words of code |",
+        "| :-- | --: | --: |",
+        "| `baseline` and 6 more | 61.0 / 58.0 % | 98.0 / 98.0 % |",
+        "| `input` | 25.0 / 58.0 % | 98.0 / 98.0 % |",
+    ]
+    assert "Each on validation / test, of names: functions whose name is that of a training function; words of" in said
+
+
 def test_duplicates_archive_counts_and_augmentation_are_said(ctx: Context, tmp_path: Path) -> None:
     said = checks.checks(ctx, tmp_path).replace("\u00a0", " ").replace("\u2009", " ").replace("\u202f", " ")
     assert "occur in an earlier split or file: train 900, validation 80, test 70." in said

@@ -69,7 +69,7 @@ def test_the_forest_says_its_numbers_in_words() -> None:
     rows = forest.rows_of([("", [comparison("a", 0.0312, 0.01), comparison("b", None, verdict="all_failed")])])
     alt = forest.alt_text(rows, metric="test F1", decimals=3)
     assert alt == (
-        "Forest plot of the difference from the baseline in test F1, with 95 % intervals, 2 arms: "
+        "Forest plot of the difference from the baseline in test F1, with 95 % intervals, 2\u00a0arms: "
         "a +0.031 [+0.021,\u00a0+0.041] helps; b – – all runs failed."
     )
 

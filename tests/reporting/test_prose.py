@@ -9,7 +9,7 @@ import pytest
 
 from ablations.analysis.conclude import conclude
 from ablations.analysis.results import VERDICTS, Comparison
-from ablations.reporting.prose import VERDICT_WORDS, number, p_value, rounded_up, sentence, verdict_words
+from ablations.reporting.prose import VERDICT_WORDS, brief, number, p_value, rounded_up, sentence, verdict_words
 
 FIVE = Comparison(
     arm="wide",
@@ -161,17 +161,17 @@ def words(change: dict[str, Any], expected: str | None = None, **options: str) -
         ),
         (
             {"verdict": "identical", "differences": (0.0,) * 5, "p": None},
-            "wide is bit-identical to the baseline in f1 on each of 5 seeds: was the setting applied? No test was "
+            "wide is bit-identical to the baseline in f1 on each of 5 seeds. Was the setting applied? No test was "
             "made.",
         ),
         (
             {"verdict": "identical", "differences": (0.0, 1e-17, 0.0, 0.0, 0.0), "p": None},
-            "wide is identical to the baseline up to rounding in f1 on each of 5 seeds: was the setting applied? No "
+            "wide is identical to the baseline up to rounding in f1 on each of 5 seeds. Was the setting applied? No "
             "test was made.",
         ),
         (
             {"verdict": "degenerate", "difference": 0.02, "ci_low": None, "ci_high": None, "p": None},
-            "wide differs from the baseline by the same +0.0200 in f1 on each of 5 seeds: are the seeds applied? No "
+            "wide differs from the baseline by the same +0.0200 in f1 on each of 5 seeds. Are the seeds applied? No "
             "test was made.",
         ),
     ],
@@ -481,3 +481,49 @@ def test_a_bound_is_rounded_up_and_a_figure_has_a_true_minus_sign():
         "−0.4",
         "+0.4",
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "sentence_of_it"),
+    [
+        (
+            {"smallest_effect": 0.02, "flags": ("material",)},
+            "better",
+            "wide helps: f1 changes by +0.042 (95 % interval +0.021 to +0.063; paired t-test, n = 5 seeds, p = 0.003 "
+            "after Holm's correction for 8 arms); better on 5 of 5 seeds; the whole interval beyond ±0.02; "
+            "optimistic, as the best of 2 arms; expected better: confirmed.",
+        ),
+        (
+            {**NO_EFFECT, "flags": ("suggestive", "pooled_disagrees"), "n_lost": 1, "n_planned": 6},
+            "same",
+            "wide has no detectable effect on f1: the difference is −0.004 (95 % interval −0.029 to +0.021; "
+            "paired t-test, n = 5 seeds, p = 1.00 after Holm's correction for 8 arms); suggestive, by its own p alone; "
+            "the pooled-variance analysis does not agree; 1 of 6 runs without a result; expected the same: undecided.",
+        ),
+        (
+            {"verdict": "identical", "difference": 0.0, "differences": (0.0,) * 5},
+            None,
+            "wide is bit-identical to the baseline in f1 on each of 5 seeds; exploratory.",
+        ),
+        (
+            {**NOT_ASSESSED, "n": 1, "differences": (0.02,), "difference": 0.02, "in_band": None},
+            None,
+            "wide is not assessed: one seed, where f1 differs by +0.0200; exploratory.",
+        ),
+    ],
+)
+def test_the_answer_says_a_verdict_its_test_and_what_changes_its_weight_in_one_sentence(
+    change: dict[str, Any], expected: str | None, sentence_of_it: str
+) -> None:
+    worse = replace(FIVE, arm="other", difference=0.001)
+    concluded = conclude([replace(FIVE, **change), worse], expectations={"wide": expected, "other": None})
+    assert brief(concluded[0]) == sentence_of_it
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_the_one_sentence_of_a_verdict_begins_as_the_longer_wording_does(verdict: str) -> None:
+    [conclusion] = conclude([replace(FIVE, verdict=verdict, smallest_effect=0.02, p_mcnemar=0.5)], expectations={})
+    said = brief(conclusion, label="ARM")
+    assert sentence(conclusion, label="ARM").startswith(said.split(";")[0].removesuffix("."))
+    assert ". " not in said
+    assert said.endswith("; exploratory.")

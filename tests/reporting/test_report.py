@@ -28,6 +28,7 @@ from ablations.reporting.render import copy_project, find_quarto, project_of, re
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SNAPSHOTS = Path(__file__).with_name("snapshots")
+KINDS = ["one seed", "unfinished", "one arm", "forty arms", "failures", "nothing helps", "nothing"]
 SNAPPED = ("head", "missing", "answer", "todo", "compared", "main", "ledger", "limits", "data")
 
 State = Callable[[str], Any]
@@ -39,11 +40,12 @@ def _builtin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def normalised(text: str) -> str:
-    """Without hashes of the config, which change whenever the experiment gains a parameter."""
+    """Without hashes of the config, which change whenever the experiment gains a parameter; runs are counted."""
+    text = re.sub(r'\{\.evidence data-runs="([^"]*)"', lambda found: f"{{{len(found[1].split())} runs", text)
     return re.sub(r"\b[0-9a-f]{12}(?=-s\d)", "RUN", text)
 
 
-@pytest.mark.parametrize("name", ["complete", "one seed", "unfinished", "failures", "nothing"])
+@pytest.mark.parametrize("name", ["complete", *KINDS])
 def test_the_content_is_what_it_was(name: str, state: State, tmp_path: Path) -> None:
     """ABLATIONS_UPDATE_SNAPSHOTS=1 writes the snapshots anew; read the difference before it is committed."""
     ctx = state(name).context()
@@ -73,6 +75,8 @@ def test_every_arm_has_one_sentence_and_the_largest_effect_of_a_verdict_comes_fi
     said = sections.answer(ctx, tmp_path)
     order = re.findall(r"^- .*?\*\*`([^`]+)`\*\*", said, flags=re.M)
     assert sorted(order) == sorted(each.arm for each in ctx.comparisons)
+    shown = re.sub(r"\]\{\.evidence [^}]*\}", "", said)
+    assert all(line.count(". ") == 0 and line.endswith(".") for line in shown.splitlines() if line.startswith("- "))
     helped = [abs(ctx.by_arm[arm].difference or 0) for arm in order if ctx.by_arm[arm].verdict == "helps"]
     assert helped == sorted(helped, reverse=True)
 

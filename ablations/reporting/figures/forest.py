@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.analysis.results import Comparison
 from ablations.reporting.figures import style
 from ablations.reporting.prose import VERDICT_WORDS
-from ablations.reporting.text import defined, interval, number, plain
+from ablations.reporting.text import defined, interval, number, plain, plural
 from ablations.reporting.verdicts import look_of
 
 if TYPE_CHECKING:
@@ -219,5 +219,5 @@ def alt_text(rows: Sequence[Row], *, metric: str, decimals: int) -> str:
         )
     return (
         f"Forest plot of the difference from the baseline in {plain(metric)}, with 95 % intervals, "
-        f"{len(arms)} arms: " + "; ".join(parts) + "."
+        f"{plural(len(arms), 'arm')}: " + "; ".join(parts) + "."
     )
