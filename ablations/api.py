@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ def run(
     only: Sequence[str] | None = None,
     workers: int | None = None,
     executor: str = "local",
+    options: Mapping[str, object] | None = None,
     retry: bool = False,
     quiet: bool = False,
 ) -> pd.DataFrame:
@@ -34,7 +35,8 @@ def run(
         results: The folder where runs are kept.
         only: Names of ablations or variants to run; None for all. The baseline always runs along.
         workers: Runs at a time; None for one a GPU, or one a core.
-        executor: Where runs are started: the name of a module in ``ablations/executors/``.
+        executor: What starts the runs: ``local``, ``inprocess``, ``slurm``, …
+        options: Of the executor; they win over those under ``executors:`` in the study.
         retry: Whether runs that failed or diverged are run again.
         quiet: Whether nothing is printed.
 
@@ -42,7 +44,7 @@ def run(
         One row a planned run, with its ``status`` and, where it has none to show, its ``error``.
 
     Raises:
-        UnknownName: There is no such ablation, variant or executor.
+        UnknownName: There is no such ablation, variant, executor or option of it.
         KeyboardInterrupt: It was stopped by hand.
     """
     from rich.console import Console
@@ -50,7 +52,9 @@ def run(
     from ablations import commands
 
     store = Store(results)
-    commands.run_study(standing(study, store), store, Console(quiet=quiet), only, workers, executor, retry)
+    typed = [f"{key}={value}" for key, value in (options or {}).items()]
+    chosen = commands.choose_executor(study, executor, typed, workers)
+    commands.run_study(standing(study, store), store, Console(quiet=quiet), only, chosen, retry)
     return store.read_runs(standing(study, store))
 
 

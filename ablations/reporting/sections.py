@@ -218,7 +218,7 @@ def _families(ctx: Context) -> Iterable[str]:
     if len(members) < 2 or ctx.study.correction == "none":
         return
     listed = "; ".join(
-        f"{escape(family)}, {_plural(ctx.families[family], 'arm')} ({', '.join(names)})"
+        f"{escape(family)}, {plural(ctx.families[family], 'arm')} ({', '.join(names)})"
         for family, names in members.items()
     )
     yield (
