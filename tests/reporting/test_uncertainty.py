@@ -265,9 +265,9 @@ def test_families_are_named_with_their_arms_wherever_they_matter(synthetic: Modu
     declared = "Families of tests: main, 2 arms (`deep`, `wide`); side, 3 arms (`rate`). The level is the rate of"
     assert declared in shown(sections.compared(ctx, tmp_path))
     assert "method over the arms of each family: main (2 arms) and side (3 arms)." in shown(tables.main_table(ctx))
-    first, second = shown(uncertainty.design(ctx, tmp_path)).strip().split("\n\n")
-    assert first.startswith("Design of the family main: with 5 seeds and 2 arms at the first step of Holm")
-    assert second.startswith("Design of the family side: with 5 seeds and 3 arms at the first step of Holm")
+    first, second = shown(uncertainty.design(ctx, tmp_path)).strip().splitlines()
+    assert first.startswith("- Design of the family `main`: with 5 seeds and 2 arms at the first step of Holm")
+    assert second.startswith("- Design of the family `side`: with 5 seeds and 3 arms at the first step of Holm")
 
 
 def test_one_family_needs_no_name_and_no_correction_no_families(synthetic: ModuleType, tmp_path: Path) -> None:
