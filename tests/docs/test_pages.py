@@ -94,7 +94,16 @@ def stage_makefile(place):
     return place
 
 
-STAGES = {"docs/authoring.md": stage_authoring, "docs/verify.md": stage_verify}
+def stage_clusters(place):
+    (place / "study.yaml").write_text(STUDY)
+    return place
+
+
+STAGES = {
+    "docs/authoring.md": stage_authoring,
+    "docs/clusters.md": stage_clusters,
+    "docs/verify.md": stage_verify,
+}
 AS_SHOWN = {"README.md", "CONTRIBUTING.md"}  # only what make would do: its targets are these very tests, and minutes
 
 
