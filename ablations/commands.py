@@ -357,15 +357,15 @@ def _say_forecast(
         for name, count in trials.items():
             one = runs.seconds[name]
             seconds = seconds + count * one / workers if seconds is not None and one is not None else None
-        return duration(seconds) if seconds is not None else "an unknown time"
+        return f"About {duration(seconds)}" if seconds is not None else "A time not known yet"
 
     if expected.runs:
-        out.print(f"About {total(expected)} with {workers} at a time ({expected.source}).")
+        out.print(f"{total(expected)} with {workers} at a time ({expected.source}).")
     still = store.pending(looks.most_runs(study))
     if len(still) > expected.runs:
         most = forecast(expand(study), still, store.history(), workers, flops=study.schema.flops)
         if most.total is not None:
-            out.print(f"About {total(most)} for {len(still)} runs, if no look settles an arm any more.")
+            out.print(f"{total(most)} for {len(still)} runs, if no look settles an arm any more.")
 
 
 def cancel_runs(study: Study, store: Store, names: Sequence[str], out: Console) -> None:
