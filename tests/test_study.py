@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -450,6 +451,26 @@ def test_the_repositorys_study_is_the_reference_study_whole_on_a_gpu_and_on_a_cp
     assert path[-1].variant == "final"
     long = [variant.name for variant in expand(gpu) if variant.config["training.epochs"] > 1]
     assert long == ["altogether-decay-long", "final"]  # the steps to final are short runs: it adds its epochs last
+
+
+def test_two_paths_make_the_reference_study_that_of_java_small_and_codebert_on_disk(tmp_path, monkeypatch):
+    """Each stands once in the file, with an anchor; nothing else names a hub or a place."""
+    archive, encoder = tmp_path / "mine" / "java.tar.gz", tmp_path / "mine" / "codebert"
+    encoder.mkdir(parents=True)
+    archive.write_bytes(b"")
+    sizes = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "max_position_embeddings": 514}
+    (encoder / "config.json").write_text(json.dumps({"model_type": "roberta", "pad_token_id": 1, **sizes}))
+    text = (ROOT / "study.yaml").read_text(encoding="utf-8")
+    for place, mine in (("data/java-small.tar.gz", archive), ("microsoft/codebert-base", encoder)):
+        assert text.count(place) == 1
+        text = text.replace(place, str(mine))
+    monkeypatch.setattr("ablations.machine.gpus", lambda: 1)
+    study = load(text)
+    assert study.profile == "gpu"
+    configs = [variant.config for variant in expand(study)]
+    assert {config["data.path"] for config in configs} == {str(archive)}
+    assert {config["encoder.pretrained"] for config in configs} == {str(encoder)}
+    assert {config["decoder.pretrained"] for config in configs} == {None, str(encoder)}
 
 
 def test_the_cpu_profile_is_what_a_quarter_of_an_hour_holds():
