@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.analysis.results import Comparison, Conclusion
+from ablations.analysis.verdict import LEAST_SEEDS
 from ablations.plan import seed_words
 from ablations.reporting import tables, uncertainty
 from ablations.reporting.context import Context
@@ -171,6 +172,11 @@ def _next_steps(ctx: Context) -> Iterable[str]:
     odd = [each.arm for each in found if each.verdict in ("identical", "degenerate")]
     if odd:
         yield f"Check that the setting and the seeds are applied: {', '.join(map(code, odd))}."
+    for arms in _alike(ctx):
+        yield (
+            f"Every score of {', '.join(map(code, arms[:-1]))} and {code(arms[-1])} is the same, seed by seed: what "
+            "they differ in had no effect, or was not applied."
+        )
     if any("failure_value_missing" in each.flags for each in found):
         yield "Declare `failure_value`, what a diverged run counts as: without it arms that diverge are not tested."
     best = next((each for each in ctx.conclusions if each.best_of and each.verdict == "helps"), None)
@@ -185,6 +191,18 @@ def _next_steps(ctx: Context) -> Iterable[str]:
             f"{plural(len(tentative), 'verdict')} of this report {'is' if len(tentative) == 1 else 'are'} tentative: "
             f"use {study.standard_seeds}{NBSP}seeds or more before building on them."
         )
+
+
+def _alike(ctx: Context) -> list[list[str]]:
+    """Arms with the same scores at each of three seeds or more, but for those that are the baseline's."""
+    found: dict[tuple[object, ...], list[str]] = {}
+    metrics = tuple(dict.fromkeys(metric for _, metric in ctx.values))
+    for each in ctx.comparisons:
+        if each.n_ok >= LEAST_SEEDS and each.verdict != "identical":
+            seeds = tuple(run_id.rpartition("-")[2] for run_id in ctx.ids[each.arm])
+            scores = (tuple(ctx.values.get((each.arm, metric), ())) for metric in metrics)
+            found.setdefault((seeds, *scores), []).append(each.arm)
+    return [arms for arms in found.values() if len(arms) > 1]
 
 
 def _more(comparison: Comparison) -> str:

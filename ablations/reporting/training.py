@@ -139,7 +139,10 @@ def _overfitting_table(ctx: Context, found: Mapping[str, Sequence[Diagnosis]]) -
         "above that."
     )
     if measured:
-        caption += f" Gap: loss on validation {MINUS} loss on training samples, measured alike. Means over runs."
+        caption += (
+            f" Gap: loss on validation {MINUS} loss on training samples, measured alike, at the first and the last "
+            "validation; below zero the validation samples are the easier ones. Means over runs."
+        )
     return table(columns, rows, label="overfitting", caption=caption)
 
 

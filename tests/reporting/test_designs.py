@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ablations.reporting import combinations, designs, factors
+from ablations.reporting import combinations, designs, factors, sections
 from ablations.reporting.context import load_context
 from ablations.reporting.numbers import best_variants
 
@@ -146,6 +146,28 @@ def test_what_a_path_takes_apart_has_no_rank_and_several_parameters_are_said(
     rows = re.findall(r"^\| (\d) \| `([\w-]+)` \| ([^|]+) \|", said, flags=re.M)
     assert rows == [("1", "shape", "`shape`, 2 parameters"), ("2", "deep", "`deep`")]
     assert "Not among them, since other arms take apart what it changes: `final`." in said
+
+
+TWINS = """\
+study: twins
+metric: test_f1
+seeds: {seeds}
+ablations:
+  stop: {{set: {{training.on_failure: stop}}}}
+  spot: {{set: {{training.on_failure: rollback}}}}
+  deep: {{set: {{decoder.layers: 4}}}}
+"""
+
+
+@pytest.mark.parametrize(("seeds", "effects", "alike"), [(3, {}, True), (2, {}, False), (3, {"stop": 0.01}, False)])
+def test_arms_of_which_every_score_is_the_same_are_pointed_at(
+    seeds: int, effects: dict[str, float], alike: bool, synthetic: ModuleType, tmp_path: Path
+) -> None:
+    study = synthetic.write_study(tmp_path, TWINS.format(seeds=seeds))
+    synthetic.write_results(study, tmp_path / "results", effects={"deep": 0.02, **effects})  # noise by letters
+    said = shown(sections.todo(load_context(study, tmp_path / "results"), tmp_path))
+    assert ("Every score of `stop` and `spot` is the same, seed by seed: what they differ in had no" in said) == alike
+    assert "`deep`" not in said.partition("Every score")[2].partition("\n")[0]
 
 
 @pytest.mark.parametrize("name", ["one seed", "nothing"])
