@@ -343,10 +343,12 @@ def _runs_of(table: RunTable, row: int, rules: Rules) -> dict[str, Any]:
     paired = np.isfinite(arm) & np.isfinite(base)
     differences = (arm - base)[paired]
     turned = differences if rules.direction == "max" else -differences
+    both_ended = (table.outcomes[row] != LOST) & (table.outcomes[0] != LOST)
+    used = paired | (both_ended & (rules.failure_value is not None))
     return {
         "seeds": _seeds(table, paired),
-        "unpaired_arm": _seeds(table, np.isfinite(arm) & ~paired),
-        "unpaired_baseline": _seeds(table, np.isfinite(base) & ~paired & table.planned[row]),
+        "unpaired_arm": _seeds(table, np.isfinite(arm) & ~used),
+        "unpaired_baseline": _seeds(table, np.isfinite(base) & ~used & table.planned[row]),
         "differences": tuple(differences.tolist()),
         "n": int(paired.sum()),
         "df": int(paired.sum()) - 1 if paired.sum() > 1 else None,

@@ -70,8 +70,9 @@ class Comparison:
         look: Which of the declared looks at the data this is, from 1, where that is known.
         looks: Number of declared looks.
         seeds: Seeds at which arm and baseline both completed, in the declared order.
-        unpaired_arm: Seeds at which only the arm completed.
-        unpaired_baseline: Seeds at which only the baseline completed.
+        unpaired_arm: Seeds at which the arm completed and its run is not used: the baseline's is lost, or diverged
+            without a failure value.
+        unpaired_baseline: The same of the baseline's runs.
         differences: ``arm - baseline`` for each of ``seeds``.
         n: Number of ``seeds``; mean, sd, t and intervals are over these.
         n_planned: Planned runs of the arm.

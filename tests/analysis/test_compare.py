@@ -140,6 +140,14 @@ def test_without_a_failure_value_an_unstable_arm_is_not_tested_and_says_so(score
     assert "failure_value_missing" in c.flags
 
 
+def test_a_run_whose_partner_diverged_is_unused_only_where_the_failure_has_no_value(scores):
+    frame = scores(base=[*BASE[:4], LOST], arm=[0.56, DIVERGED, LOST, 0.56, 0.59])
+    without, counted = one(frame), one(frame, failure_value=0.0)
+    assert (without.unpaired_arm, without.unpaired_baseline) == ((4,), (1, 2))
+    assert (counted.unpaired_arm, counted.unpaired_baseline) == ((4,), (2,))
+    assert (counted.n, counted.itt_n) == (2, 3)
+
+
 def test_an_arm_none_of_whose_runs_finished_has_failed(scores):
     c = one(scores(base=BASE, arm=[DIVERGED] * 4 + [LOST]), failure_value=0.0)
     assert (c.verdict, c.n, c.n_diverged, c.n_lost, c.arm_mean) == ("all_failed", 0, 4, 1, None)
