@@ -23,6 +23,8 @@ WIDER_SCOPE = (
 )
 """Instead of SCOPE, where scores per test example are there."""
 
+ROUNDING = 1e-12  # a figure below it is zero
+
 VERDICT_WORDS = {
     "not_assessed": "not assessed",
     "identical": "identical to the baseline",
@@ -122,13 +124,15 @@ def picked(conclusion: Conclusion) -> str:
 
 
 def number(value: float, decimals: int, *, sign: bool = False) -> str:
-    """A figure with a true minus sign; a zero has no sign.
+    """A figure with a true minus sign; a zero has none.
 
-    >>> number(-0.0123, 3), number(0.0123, 3, sign=True), number(-0.0001, 3, sign=True)
-    ('−0.012', '+0.012', '0.000')
+    With ``sign`` a figure that rounds to zero keeps its own: it says on which side of zero the end of an interval lies.
+
+    >>> number(-0.0123, 3), number(0.0123, 3, sign=True), number(-0.0001, 3, sign=True), number(0.0, 3, sign=True)
+    ('−0.012', '+0.012', '−0.000', '0.000')
     """
     text = f"{abs(value):.{decimals}f}"
-    if not any(digit in "123456789" for digit in text):
+    if not any(digit in "123456789" for digit in text) and (not sign or abs(value) < ROUNDING):
         return text
     return ("−" if value < 0 else "+" if sign else "") + text
 

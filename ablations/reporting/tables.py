@@ -148,7 +148,7 @@ def _arm_row(ctx: Context, variant: Variant, decimals: int, best: Collection[str
         evidence(_bold(spread(found.arm_mean, found.arm_sd, decimals), variant.name in best), ctx.ids[variant.name]),
         evidence(number(found.difference, decimals, signed=True), pairs),
         evidence(interval(found.ci_low, found.ci_high, decimals), pairs),
-        evidence(p_value(found.p_adjusted), pairs),
+        evidence(p_value(found.p_adjusted, found.alpha), pairs),
         verdict_cell(ctx.concluded[variant.name]),
         *_cost_cells(ctx, variant.name),
     ]

@@ -7,6 +7,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from ablations.reporting import prose
+from ablations.reporting.prose import ROUNDING
+
 NBSP = "\u00a0"
 MINUS = "\u2212"
 DASH = "–"  # what stands where there is no value
@@ -77,15 +80,17 @@ def defined(value: object) -> bool:
 def number(value: float | None, decimals: int = 3, *, signed: bool = False) -> str:
     """A number with a real minus sign; a dash where it is not defined.
 
-    >>> number(0.0312, 3, signed=True)
-    '+0.031'
+    A signed number that rounds to zero keeps its sign: it says on which side of zero the end of an interval lies.
+
+    >>> number(0.0312, 3, signed=True), number(-0.0001, 3, signed=True), number(0, 3, signed=True)
+    ('+0.031', '−0.000', '0.000')
     """
     if not defined(value):
         return DASH
     assert value is not None
     shown = f"{value:+,.{decimals}f}" if signed else f"{value:,.{decimals}f}"
-    if float(shown.replace(",", "")) == 0:
-        shown = shown.replace("-", "+" if signed else "")
+    if float(shown.replace(",", "")) == 0 and (not signed or abs(value) < ROUNDING):
+        shown = shown.lstrip("+-")
     return shown.replace("-", MINUS).replace(",", "\u202f")
 
 
@@ -103,20 +108,15 @@ def interval(low: float | None, high: float | None, decimals: int = 3) -> str:
     return tied(f"[{number(low, decimals, signed=True)}, {number(high, decimals, signed=True)}]")
 
 
-def p_value(p: float | None) -> str:
-    """A p value to two significant digits, never below < 0.001.
+def p_value(p: float | None, alpha: float = 0.05) -> str:
+    """A p value as sentences have it, without its letter: on the side of alpha where the full figure is.
 
-    >>> p_value(0.0004)
-    '<\\xa00.001'
+    >>> p_value(0.0004), p_value(0.0502), p_value(1.0)
+    ('<\\xa00.001', '0.0502', '1')
     """
-    if not defined(p):
+    if p is None or not defined(p):
         return DASH
-    assert p is not None
-    if p < 0.001:
-        return tied("< 0.001")
-    if p > 0.995:
-        return "1"
-    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    return "1" if p > 0.995 else tied(prose.p_value(p, alpha).removeprefix("p ").removeprefix("= "))
 
 
 def decimals_for(widths: Iterable[float | None], fewest: int = 0, most: int = 6) -> int:

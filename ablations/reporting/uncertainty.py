@@ -183,11 +183,11 @@ def _tests_table(ctx: Context, tested: Sequence[Comparison]) -> str:
         unstable = each.p is None
         n, ids = each.itt_n if unstable else each.n, _outcomes(ctx, each) if unstable else ctx.pair_ids(each.arm)
         cells = [
-            p_value(each.p_adjusted),
-            p_value(each.p_signflip),
+            p_value(each.p_adjusted, each.alpha),
+            p_value(each.p_signflip, each.alpha),
             p_value(floor(n)),
-            p_value(each.p_signflip_adjusted),
-            p_value(each.p_pooled),
+            p_value(each.p_signflip_adjusted, each.alpha),
+            p_value(each.p_pooled, each.alpha),
         ]
         remarks = "runs diverged" if unstable else "; ".join(FLAGS[flag] for flag in TESTED_FLAGS if flag in each.flags)
         rows.append([code(each.arm), count(n), *(evidence(cell, ids) for cell in cells), remarks])
@@ -271,7 +271,7 @@ def _diverged_row(ctx: Context, each: Comparison, decimals: int) -> list[str]:
         tied(rate),
         evidence(p_value(each.p_mcnemar), ids),
         evidence(number(each.itt_difference, decimals, signed=True), ids),
-        evidence(p_value(each.p_adjusted), ids),
+        evidence(p_value(each.p_adjusted, each.alpha), ids),
         evidence(finished, ctx.pair_ids(each.arm)),
     ]
 

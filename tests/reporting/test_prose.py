@@ -476,7 +476,15 @@ def test_a_printed_p_is_on_the_side_of_alpha_where_it_belongs(p, alpha, text):
 
 def test_a_bound_is_rounded_up_and_a_figure_has_a_true_minus_sign():
     assert (rounded_up(0.0231, 3), rounded_up(0.02300001, 3), rounded_up(0.023, 3)) == ("0.024", "0.024", "0.023")
-    assert (number(-0.0004, 3, sign=True), number(-0.4, 1, sign=True), number(0.4, 1, sign=True)) == (
+    assert (
+        number(-0.0004, 3, sign=True),
+        number(-0.0004, 3),
+        number(0.0, 3, sign=True),
+        number(-0.4, 1, sign=True),
+        number(0.4, 1, sign=True),
+    ) == (
+        "−0.000",
+        "0.000",
         "0.000",
         "−0.4",
         "+0.4",

@@ -72,7 +72,8 @@ def test_an_attribute_cannot_end_itself() -> None:
 @pytest.mark.parametrize(
     ("value", "decimals", "signed", "expected"),
     [
-        (0.0312, 3, True, "+0.031"), (-0.0312, 3, True, "−0.031"), (-0.0001, 3, True, "+0.000"),
+        (0.0312, 3, True, "+0.031"), (-0.0312, 3, True, "−0.031"), (-0.0001, 3, True, "−0.000"),
+        (0.0001, 3, True, "+0.000"), (0.0, 3, True, "0.000"), (-1e-17, 3, True, "0.000"),
         (-0.0001, 3, False, "0.000"),
         (12345.0, 0, False, "12\u202f345"), (None, 3, False, "–"), (math.nan, 3, False, "–"), (math.inf, 3, True, "–"),
     ],
