@@ -213,7 +213,7 @@ def compare_table(
     testable = np.where(with_failures, (itt_n >= least) & declared, np.isfinite(p))
     p_signflip = np.where(testable, p_signflip, np.nan)
     p_tost = np.where(np.isfinite(p), paired.p_tost, np.nan)
-    p_pooled, pooled_hidden = _pooled(table, np.isfinite(p), families)
+    p_pooled, pooled_hidden = _pooled(table, np.isfinite(p), families, rules.correction)
     columns = _columns_of(paired) | {
         "p": p,
         "p_adjusted": adjust(np.where(with_failures, p_signflip, p), families, rules.correction),
@@ -282,8 +282,11 @@ def _with_further_seeds(comparisons: list[Comparison], rules: Rules) -> list[Com
     return found
 
 
-def _pooled(table: RunTable, tested: NDArray[np.bool_], families: list[str]) -> tuple[Floats, list[str | None]]:
-    """Pooled-variance p over the seeds that all tested arms of a family share, NaN where not defined, and why not."""
+def _pooled(
+    table: RunTable, tested: NDArray[np.bool_], families: list[str], correction: str
+) -> tuple[Floats, list[str | None]]:
+    """Pooled-variance p over the seeds that all tested arms of a family share, NaN where not defined, and why not; for
+    all arms of the family at once, unless nothing is corrected."""
     p, hidden = np.full(len(families), np.nan), np.full(len(families), None, dtype=object)
     for family in set(families):
         planned = np.array([name == family for name in families])
@@ -291,7 +294,8 @@ def _pooled(table: RunTable, tested: NDArray[np.bool_], families: list[str]) -> 
         if not rows.size:
             continue
         block = table.values[[0, *(rows + 1)]]
-        found = pooled_p(block[:, np.isfinite(block).all(axis=0)], family_size=int(planned.sum()))
+        size = 1 if correction == "none" else int(planned.sum())
+        found = pooled_p(block[:, np.isfinite(block).all(axis=0)], family_size=size)
         hidden[rows] = found.hidden
         if found.p is not None:
             p[rows] = found.p

@@ -94,7 +94,9 @@ def _fresh(ctx: Context, ablation: Ablation, search: Search, made: Sequence[Tria
     gap = (mean(values) or 0.0) - winner.value
     change = evidence(number(gap, DECIMALS, signed=True), ids)
     sign = 1 if search.direction == "max" else -1
-    meaning = "as is to be expected of a score that was picked for being the best" if sign * gap < 0 else "no sign of luck"
+    meaning = (
+        "as is to be expected of a score that was picked for being the best" if sign * gap < 0 else "no sign of luck"
+    )
     return (
         f"On {count(len(values))} fresh seeds the winner has {shown}, {change} from the search's own score of it, "
         f"{meaning}. The comparison with the baseline (@tbl-main) rests on the fresh seeds alone."

@@ -64,3 +64,16 @@ def test_every_reason_is_one_of_the_closed_list_and_comes_with_the_comparison(sc
         baseline="base", metric="f1",
     )  # fmt: skip
     assert {c.pooled_hidden for c in both} <= {None, *POOLED_HIDDEN}
+
+
+def test_the_pooled_p_is_corrected_only_where_the_verdicts_are(scores):
+    arms = {"base": [0.5, 0.52, 0.49, 0.51], "arm": [0.53, 0.56, 0.51, 0.55], "other": [0.49, 0.53, 0.5, 0.5]}
+    corrected, plain = (
+        compare(scores(**arms), baseline="base", metric="f1", correction=each)[0] for each in ("holm", "none")
+    )
+    values = np.array(list(arms.values()))
+    assert corrected.p_pooled == pytest.approx(pooled_p(values).p[0])
+    residuals = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+    t = (values[1] - values[0]).mean() / np.sqrt(2 * (residuals**2).sum() / 6 / 4)
+    assert plain.p_pooled == pytest.approx(2 * stats.t.sf(t, 6), abs=1e-6)  # one comparison: Student's t
+    assert plain.p_pooled < corrected.p_pooled
