@@ -249,11 +249,13 @@ def _differs(w: _Words) -> list[str]:
 
 def _equivalent(w: _Words) -> list[str]:
     c = w.c
-    low, high = w.signed(c.ci90_low), w.signed(c.ci90_high)
+    half = _known(c.smallest_bound) - abs(c.difference or 0.0)  # of the interval that lies within the effect iff p does
+    low, high = (w.signed((c.difference or 0.0) + side * half) for side in (-1, 1))
+    level = f"{100 * (1 - 2 * c.alpha):.4g} %"
     return [
         f"{w.arm} is {w.tentatively}equivalent to the baseline within ±{w.exact(c.smallest_effect)} of {w.metric} "
         f"(two one-sided paired t-tests, {w.seeds}, {p_value(_known(c.p_tost_adjusted), c.alpha)}): the difference is "
-        f"{w.signed(c.difference)} (90 % interval {low} to {high}).",
+        f"{w.signed(c.difference)} ({level} interval {low} to {high}).",
         _ruled_out(w),
     ]
 

@@ -299,8 +299,8 @@ def _worded(ctx: Context, text: str, arm: str) -> str:
 def design(ctx: Context, folder: Path) -> str:
     """What the seeds of the study can find: one sentence a family."""
     said: dict[str, None] = {}
-    several = len(ctx.families) > 1
-    for each in ctx.comparisons:
+    several, families = len(ctx.families) > 1, list(ctx.families)
+    for each in sorted(ctx.comparisons, key=lambda c: (families.index(c.family), c.n_planned)):
         if each.n_planned < max(ctx.study.min_seeds, LEAST_SEEDS):
             continue
         tested = [c for c in ctx.comparisons if c.family == each.family and c.p is not None]

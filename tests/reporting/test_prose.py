@@ -159,6 +159,23 @@ def words(change: dict[str, Any], expected: str | None = None, **options: str) -
             "0.011): the difference is −0.004 (90 % interval −0.023 to +0.015). An effect larger than 0.023 is ruled "
             "out at 95 %, one-sided each way.",
         ),
+        (  # the interval is that of the test: at 2.5 % each way, 95 %
+            {
+                "verdict": "equivalent",
+                "alpha": 0.025,
+                "smallest_effect": 0.03,
+                "p_tost_adjusted": 0.011,
+                "difference": 0.004,
+                "ci_low": -0.021,
+                "ci_high": 0.029,
+                "ci90_low": -0.0148,
+                "ci90_high": 0.0228,
+                "smallest_bound": 0.029,
+            },
+            "wide is equivalent to the baseline within ±0.03 of f1 (two one-sided paired t-tests, n = 5 seeds, p = "
+            "0.011): the difference is +0.004 (95 % interval −0.021 to +0.029). An effect larger than 0.029 is ruled "
+            "out at 97.5 %, one-sided each way.",
+        ),
         (
             {"verdict": "identical", "differences": (0.0,) * 5, "p": None},
             "wide is bit-identical to the baseline in f1 on each of 5 seeds. Was the setting applied? No test was "
