@@ -6,7 +6,9 @@ wrong; 3 something else is wrong, such as data that are not there; 130 stopped b
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import shlex
 import signal
 import sys
@@ -55,7 +57,7 @@ def _executors(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 StudyOption = Annotated[Path, typer.Option("--study", "-s", help="The study's file.")]
-ResultsOption = Annotated[Path, typer.Option("--results", "-r", help="The folder of its runs.")]
+ResultsOption = Annotated[Path, typer.Option("--results", "-r", file_okay=False, help="The folder of its runs.")]
 ProfileOption = Annotated[
     str | None,
     typer.Option(
@@ -412,8 +414,27 @@ def _with_profile(study: Study) -> str:
     return f", profile {study.profile}" if study.profile else ""
 
 
+SIGNS = {"✓": "+", "✗": "x", "→": ">", "…": ".", "·": ".", "±": "~", "≈": "~", "–": "-", "−": "-", "▲": "^", "▼": "v"}
+
+
+def _speak_plainly() -> None:
+    """Where the terminal's encoding lacks a character, prints a sign that stands for it, or its number."""
+
+    def plain(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        text = error.object[error.start : error.end]
+        return "".join(SIGNS.get(each) or ascii(each)[1:-1] for each in text), error.end
+
+    codecs.register_error("ablations", plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors="ablations")
+
+
 def main() -> None:
     """The entry point: every expected error becomes a message on stderr and an exit code."""
+    _speak_plainly()
     try:
         app()
     except StudyError as error:

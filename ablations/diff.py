@@ -196,7 +196,7 @@ def _listed(name: str, found: Sequence[str]) -> str:
 def show(found: Diff, out: Console, as_json: bool) -> None:
     """Prints a difference, as words or as JSON."""
     if as_json:
-        print(json.dumps(asdict(found), indent=1, ensure_ascii=False))
+        print(json.dumps(asdict(found), indent=1))
         return
     out.print(Text(f"A  {found.a}\nB  {found.b}"), soft_wrap=True)
     out.print()

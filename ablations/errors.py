@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MOST_SHOWN = 100  # problems of one file; whoever has more mends these first
+LONGEST_NAME = 160  # characters of a name that means nothing here
 LONGEST_SHOWN = 1200  # characters of a message, 160 of a path: both may quote names of any length
 
 
@@ -102,14 +103,15 @@ def one_of(kind: str, found: object, valid: Iterable[object]) -> str:
     >>> one_of("metric", "f2", ["f1", "recall"])
     "unknown metric 'f2'; did you mean 'f1'? (valid: f1, recall)"
     """
-    names = [str(name) for name in valid]
-    near = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
+    names, given = [str(name) for name in valid], str(found)
+    given = given if len(given) <= LONGEST_NAME else given[: LONGEST_NAME - 1] + "…"
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     if not near:  # the last part of a dotted key is what people remember
         tails = {name.rsplit(".", 1)[-1]: name for name in reversed(names)}
-        tail = difflib.get_close_matches(str(found).rsplit(".", 1)[-1], tails, n=1, cutoff=0.6)
+        tail = difflib.get_close_matches(given.rsplit(".", 1)[-1], tails, n=1, cutoff=0.6)
         near = [tails[tail[0]]] if tail else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if not names:
-        return f"unknown {kind} {str(found)!r} (there is none)"
+        return f"unknown {kind} {given!r} (there is none)"
     shown = names if len(names) <= 12 else [*names[:12], f"… {len(names) - 12} more"]
-    return f"unknown {kind} {str(found)!r}{hint} (valid: {', '.join(shown)})"
+    return f"unknown {kind} {given!r}{hint} (valid: {', '.join(shown)})"

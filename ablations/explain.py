@@ -175,7 +175,7 @@ def _count(number: int, word: str) -> str:
 def show(study: Study, found: Sequence[Explained], out: Console, as_json: bool) -> None:
     """Prints what there is to say; the whole config where one variant is asked for."""
     if as_json:
-        print(json.dumps([_plain(each) for each in found], indent=1, ensure_ascii=False))
+        print(json.dumps([_plain(each) for each in found], indent=1))
         return
     for number, each in enumerate(found):
         if number:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import uuid
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,23 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def read_whole(path: Path) -> bytes:
+    """The bytes of a file; a pipe or a device in its place is neither waited for nor read without end.
+
+    Raises:
+        AblationsError: There is something else than a file.
+        OSError: It cannot be read.
+    """
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise AblationsError(f"{path}: expected a file, found a pipe, socket or device")
+        return file.read()
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file, or None where the file is absent.
 
@@ -49,7 +67,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         AblationsError: The file is not a whole JSON object.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_whole(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.files import write_atomic
+from ablations.errors import AblationsError
+from ablations.files import read_whole, write_atomic
 
 FORMAT = 1
 NAME = "index.json"
@@ -109,11 +110,11 @@ def _young(mark: list[int]) -> bool:
 def _kept(path: Path) -> dict[str, tuple[list[int], Summary]]:
     """The entries of an index; none where it is missing, damaged, or of another layout."""
     try:
-        head, _, body = path.read_bytes().partition(b"\n")
+        head, _, body = read_whole(path).partition(b"\n")
         if json.loads(head) != _head(body):
             return {}
         return {run_id: (mark, found) for run_id, (mark, found) in json.loads(body).items()}
-    except (OSError, ValueError):
+    except (AblationsError, OSError, ValueError):
         return {}
 
 

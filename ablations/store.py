@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations import claims, handles
 from ablations.errors import AblationsError
-from ablations.files import read_json, read_versioned, write_atomic
+from ablations.files import read_json, read_versioned, read_whole, write_atomic
 from ablations.index import RUN_COLUMNS, Summary, summaries
 from ablations.plan import RunKey, Variant, expand, run_keys
 
@@ -264,12 +264,12 @@ def read_metrics(path: Path) -> list[tuple[str, int, float, float]]:
         AblationsError: Another line is damaged.
     """
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except FileNotFoundError:
         packed = path.with_name(f"{path.name}.gz")
         if not packed.is_file():
             return []
-        content = gzip.decompress(packed.read_bytes())
+        content = gzip.decompress(read_whole(packed))
     lines = content.splitlines(keepends=True)
     points = []
     for number, line in enumerate(lines, start=1):

@@ -66,8 +66,12 @@ def _read(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        if path.is_char_device() or path.is_block_device():
+            raise AblationsError(f"{path}: expected a CSV file or a pipe, found a device")
         frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise AblationsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
         raise AblationsError(f"{path}: expected a CSV file with a header, found: {error}") from error
     if frame.empty:
         raise AblationsError(f"{path}: expected rows under the header, found none")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ablations import claims, index
 from ablations.errors import AblationsError
-from ablations.files import read_json, read_versioned
+from ablations.files import read_json, read_versioned, read_whole
 from ablations.plan import RunKey, config_hash
 from ablations.store import FORMAT, Store, lacking, outcome_of, read_metrics
 from ablations.trials import read_trials
@@ -280,6 +280,6 @@ def _named(path: Path) -> str:
 
 def _is_whole(path: Path) -> bool:
     try:
-        return isinstance(json.loads(path.read_bytes()), dict)
-    except (OSError, ValueError):
+        return isinstance(json.loads(read_whole(path)), dict)
+    except (AblationsError, OSError, ValueError):
         return False

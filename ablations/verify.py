@@ -142,7 +142,7 @@ def verify_report(study: Path, results: Path, profile: str | None, report: Path,
 
     checked = check_report(study, results, profile, report)
     if as_json:
-        print(json.dumps(asdict(checked), indent=1, ensure_ascii=False))
+        print(json.dumps(asdict(checked), indent=1))
         return not checked.differences
     for each in checked.differences[:SHOWN]:
         line = Text("✗ ", style="red")

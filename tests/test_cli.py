@@ -287,3 +287,39 @@ def wait_until(happened, seconds=40):
     while not happened():
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_a_terminal_without_the_signs_gets_others_and_no_traceback(coin_study):
+    folder = coin_study("wide: {set: {coin.tosses: 20}}").parent
+    for command in (["status"], ["explain", "wide"], ["explain", "wide", "--json"]):
+        done = ablations(*command, folder=folder, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.isascii()
+    assert json.loads(done.stdout)
+
+
+def test_results_that_are_a_file_are_refused_and_not_taken_for_empty(coin_study):
+    folder = coin_study("wide: {set: {coin.tosses: 20}}").parent
+    done = ablations("status", "--results", "study.yaml", folder=folder)
+    assert done.returncode == 2
+    assert "'study.yaml' is a file" in done.stderr
+
+
+def test_a_name_of_10_kb_on_the_command_line_is_not_repeated_whole(coin_study):
+    folder = coin_study("wide: {set: {coin.tosses: 20}}").parent
+    for command in (["explain", "x" * 10_000], ["status", "--profile", "x" * 10_000]):
+        done = ablations(*command, folder=folder)
+        assert done.returncode == 2
+        assert "x" * 100 in done.stderr
+        assert len(done.stderr) < 500
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs /dev/zero")
+def test_a_table_that_is_a_device_is_not_read_without_end(tmp_path):
+    wanted = {
+        "/dev/zero": "expected a CSV file or a pipe, found a device",
+        "nothere.csv": "cannot be read: No such file or directory",
+    }
+    for path, reason in wanted.items():
+        done = ablations("compare", path, "--baseline", "b", "--metric", "m", folder=tmp_path)
+        assert (done.returncode, done.stderr) == (3, f"ablations: {path}: {reason}\n")

@@ -14,7 +14,7 @@ import pytest
 
 from ablations.claims import ClaimHeld, ClaimLost, claimed
 from ablations.errors import AblationsError
-from ablations.files import write_atomic
+from ablations.files import read_json, write_atomic
 from ablations.plan import expand, run_keys
 from ablations.store import Store, read_metrics
 from ablations.study import load_study
@@ -310,3 +310,12 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
 def _rewrite(path, texts):
     for turn in range(60):
         write_atomic(path, texts[turn % 2])
+
+
+@pytest.mark.parametrize("name", ["record.json", "job.json", "progress.json", "metrics.jsonl"])
+@pytest.mark.parametrize("put", ["pipe", "device"])
+def test_a_pipe_or_device_in_the_place_of_a_file_is_named_and_neither_waited_for_nor_read(tmp_path, name, put):
+    path = tmp_path / name
+    os.mkfifo(path) if put == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(AblationsError, match=f"{name}: expected a file, found a pipe, socket or device"):
+        read_metrics(path) if name == "metrics.jsonl" else read_json(path)
