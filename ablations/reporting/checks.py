@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.reporting.context import Context
-from ablations.reporting.markdown import Column, bullets, callout, join, table
+from ablations.reporting.markdown import Column, bullets, callout, section, table
 from ablations.reporting.text import DASH, NBSP, code, count, escape, number, share, tied
 
 SPLITS = ("validation", "test")
@@ -51,10 +51,7 @@ def _scored_elsewhere(ctx: Context) -> list[str]:
 def checks(ctx: Context, folder: Path) -> str:
     """Overlap of the splits, duplicates, archives, and augmentation, as far as the records hold them."""
     facts = _facts(ctx)
-    if not facts:
-        return "The runs recorded nothing about their data."
-    blocks = [_overlap(facts), bullets(_sentences(facts))]
-    return join(*blocks) if any(blocks) else "The runs recorded no overlap of the splits, no archive, no augmentation."
+    return section("Checks", "checks", _overlap(facts), bullets(_sentences(facts)), level=3)
 
 
 def _facts(ctx: Context) -> dict[str, Mapping[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.reporting.context import Context
-from ablations.reporting.markdown import Column, bullets, join, table
+from ablations.reporting.markdown import Column, bullets, join, section, table
 from ablations.reporting.text import code, count, escape, magnitude
 
 
@@ -29,12 +29,13 @@ def _said(ctx: Context, key: str) -> dict[str, Any]:
 
 def models(ctx: Context, folder: Path) -> str:
     """Which losses compare, and the warm starts."""
-    return join(_losses(loss_units(ctx)), _warm_starts(_said(ctx, "warm_start")))
+    blocks = _losses(loss_units(ctx)), _warm_starts(_said(ctx, "warm_start"))
+    return section("Losses and warm starts", "models", *blocks, level=2)
 
 
 def _losses(units: Mapping[str, str]) -> str:
     if not units:
-        return "The runs did not record what their loss is."
+        return ""
     kinds: dict[str, list[str]] = {}
     for name, unit in units.items():
         kinds.setdefault(unit, []).append(name)
@@ -58,7 +59,7 @@ PARTS = {"copied": "Copied", "new": "New", "not_taken": "Did not fit"}
 
 def _warm_starts(found: Mapping[str, Mapping[str, Any]]) -> str:
     if not found:
-        return "No decoder started from pretrained weights."
+        return ""
     columns = [
         Column("Arm"),
         Column("Checkpoint"),

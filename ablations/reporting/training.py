@@ -14,7 +14,7 @@ from ablations.reporting import tables
 from ablations.reporting.context import Context
 from ablations.reporting.figures import losses, style
 from ablations.reporting.figures.curves import FEWEST_FOR_A_BAND
-from ablations.reporting.markdown import Column, bullets, figure, join, table
+from ablations.reporting.markdown import Column, bullets, figure, join, section, table
 from ablations.reporting.models import loss_units
 from ablations.reporting.numbers import mean
 from ablations.reporting.pictures import FOLDER, capitalised, validation_metric
@@ -199,23 +199,22 @@ def events(ctx: Context, folder: Path) -> str:
     """What failed while runs trained, as they saw it, and what was done about it."""
     kept = [record for record in ctx.records.values() if isinstance((record.get("info") or {}).get("events"), list)]
     if not kept:
-        return "The runs recorded nothing about failures while they trained."
+        return ""
     order = {variant.name: at for at, variant in enumerate(ctx.variants)}
     kept.sort(key=lambda record: (order[record["variant"]], record["seed"]))
     found = [(record, event) for record in kept for event in record["info"]["events"]]
     if not found:
-        return (
-            f"None of {len(kept)} runs saw a spike of its loss, a divergence, a value that is not finite, or too "
-            "little memory."
-        )
+        none = "a spike of its loss, a divergence, a value that is not finite, or too little memory"
+        return section(*EVENTS, f"None of {len(kept)} runs saw {none}.", level=2)
     runs = len({record["run_id"] for record, _ in found})
     grave = sorted(found, key=lambda each: each[1].get("action") == "recorded")[:MOST_EVENTS]
     kinds = ", ".join(f"{sum(e.get('kind') == kind for _, e in found)} × {words}" for kind, words in KINDS.items()
                       if any(e.get("kind") == kind for _, e in found))  # fmt: skip
     said = f"{len(found)} {'event' if len(found) == 1 else 'events'} in {runs} of {len(kept)} runs: {kinds}."
-    return join(said, _events_table(grave, len(found)))
+    return section(*EVENTS, said, _events_table(grave, len(found)), level=2)
 
 
+EVENTS = ("What failed", "events")
 KINDS = {
     "spike": "spike",
     "divergence": "divergence",

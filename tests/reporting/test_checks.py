@@ -89,9 +89,6 @@ def test_duplicates_archive_counts_and_augmentation_are_said(ctx: Context, tmp_p
 
 
 @pytest.mark.parametrize("name", ["complete", "one seed", "unfinished", "failures", "nothing"])
-def test_records_without_any_of_it_get_one_sentence(name: str, state: State, tmp_path: Path) -> None:
+def test_records_without_any_of_it_get_no_section(name: str, state: State, tmp_path: Path) -> None:
     plain = state(name).context()
-    assert checks.warnings(plain, tmp_path) == ""
-    said = checks.checks(plain, tmp_path)
-    assert said.startswith("The runs recorded no")
-    assert said.count(".") == 1
+    assert checks.warnings(plain, tmp_path) == checks.checks(plain, tmp_path) == ""

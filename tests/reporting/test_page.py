@@ -139,3 +139,14 @@ def test_nothing_is_wider_than_the_window(browser: Any, report: Path, width: int
     opened.goto(report.as_uri())
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     opened.close()
+
+
+def test_a_caption_is_read_without_scrolling_its_table(browser: Any, report: Path) -> None:
+    opened = browser.new_page(viewport={"width": 400, "height": 800})
+    opened.goto(report.as_uri())
+    widths = opened.evaluate(
+        "[...document.querySelectorAll('caption')].map(each => each.getBoundingClientRect().width)"
+    )
+    opened.close()
+    assert len(widths) > 5
+    assert max(widths) <= 400

@@ -87,7 +87,7 @@ def test_the_metric_is_drawn_like_the_loss(said: str) -> None:
 
 def test_failures_say_what_was_done_and_those_that_changed_a_run_come_first(ctx: Context, tmp_path: Path) -> None:
     said = training.events(ctx, tmp_path)
-    assert said.startswith("2 events in 1 of 24 runs: 2 × spike.")
+    assert said.startswith("## What failed {#sec-events}\n\n2 events in 1 of 24 runs: 2 × spike.")
     rows = [line for line in said.splitlines() if line.startswith("| `lr")]
     assert "| 120 to 121 | 9.5 | 6 | 31.5 | 0.004 | rolled back to step 100, 2 batches left out |" in rows[0]
     assert "went on; the loss came back" in rows[1]
@@ -105,11 +105,10 @@ def test_a_warm_start_says_what_was_copied_and_what_is_new(ctx: Context, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["complete", "one seed", "unfinished", "failures", "nothing"])
-def test_records_without_any_of_it_get_plain_sentences(name: str, state: State, tmp_path: Path) -> None:
+def test_of_what_no_run_recorded_there_is_no_section(name: str, state: State, tmp_path: Path) -> None:
     """The small study's runs log batch losses and validation losses, and no failures."""
     plain = state(name).context()
-    assert training.events(plain, tmp_path) == "The runs recorded nothing about failures while they trained."
-    assert models.models(plain, tmp_path).startswith("The runs did not record what their loss is.")
+    assert training.events(plain, tmp_path) == models.models(plain, tmp_path) == ""
     said = training.training(plain, tmp_path)
     assert not list(tmp_path.glob("losses*"))
     if name == "nothing":
