@@ -15,19 +15,12 @@ from ablations.plan import RunKey
 from ablations.store import Store
 
 ENDED = ("completed", "pruned", "diverged", "failed")
-DEATHS = {
-    "crashed": ("failed", "Crashed"),
-    "memory": ("failed", "OutOfMemory"),
-    "lost": ("interrupted", "Lost"),
-    "stopped": ("interrupted", "Stopped"),
-}
 
 
-def live(run_dir: Path) -> Job | None:
-    """The job that waits or runs for a run, submitted by whomever; None where there is none, or it cannot be asked."""
+def found(run_dir: Path) -> Job | None:
+    """The job that a run's folder has the handle of; None where there is none, or it cannot be asked from here."""
     try:
-        job = executors.attached(run_dir)
-        return job if job is not None and job.state() != "ended" else None
+        return executors.attached(run_dir)
     except Unreachable:
         return None
 
@@ -55,8 +48,8 @@ def record_ending(run_dir: Path, ending: Ending | None, seconds: float) -> None:
         ending: What its job says.
         seconds: That it had lived.
     """
-    if ending is not None and ending.kind in DEATHS:
-        runner.record_death(run_dir, *DEATHS[ending.kind], ending.text, seconds)
+    if ending is not None and ending.as_recorded:
+        runner.record_death(run_dir, *ending.as_recorded, ending.text, seconds)
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,8 @@ def launch(
         return executor.submit(store.prepare(key, variants[key.variant], experiment, metric=metric, **settings))
 
     def begin(key: RunKey) -> Job | None:
-        job = jobs.live(store.run_dir(key.run_id))
+        jobs.settle(store, [key])
+        job = jobs.found(store.run_dir(key.run_id))
         return job or (None if store.status(key.run_id) in ("running", "queued") else submit(key))
 
     launched = [_Launched(key, begin(key)) for key in todo]
@@ -196,10 +197,11 @@ def _advance(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metr
         if now - run.looked < ELSEWHERE_EVERY_S:
             return
         run.looked, run.since = now, run.since or now
+        run.job = jobs.found(store.run_dir(run.key.run_id))  # a cluster that could not be asked before
         status = store.status(run.key.run_id)
         if status in ENDED:
             run.end = _outcome(store, run, None, metric, now - run.since)
-        elif status not in ("running", "queued"):
+        elif run.job is None and status not in ("running", "queued"):
             _again(store, run, submit, metric, now - run.since)
         return
     state = run.job.state()
@@ -213,6 +215,8 @@ def _advance(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metr
     status = store.status(run.key.run_id)
     if status == "running" or (ending is not None and ending.kind == "held" and status not in ENDED):
         run.job = None
+    elif ending is not None and ending.kind == "unfinished" and status not in ENDED:
+        _again(store, run, submit, metric, seconds)
     elif ending is not None and ending.kind == "lost" and status not in ENDED and run.losses < RETRIES:
         run.losses += 1
         _again(store, run, submit, metric, seconds)
@@ -255,6 +259,8 @@ def _outcome(store: Store, run: _Launched, ending: Ending | None, metric: str | 
     record = store.read_record(run.key.run_id)
     error = record["error"]
     why = f"{error['type']}: {error['message']}" if error else None
+    if ending is not None and ending.kind == "stuck":
+        why = ending.text
     if run.losses and status == "interrupted":
         why = f"{why}, for the {run.losses + 1}. time"
     return Ended(run.key, status, record["seconds"], why, record["scores"].get(metric))

@@ -126,7 +126,9 @@ def run(run_dir: Path) -> str:
 
 
 def _stop_here() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+    """Asks this process to stop, by a signal that it was not started to ignore."""
+    ignores_it = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    os.kill(os.getpid(), signal.SIGINT if ignores_it else signal.SIGTERM)
 
 
 def _record(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from ablations import machine
+from ablations import machine, stopping
 from ablations.errors import AblationsError
 
 State = Literal["queued", "running", "ended"]
@@ -20,13 +21,44 @@ class Ending:
 
     Attributes:
         kind: ``held`` (another process runs it already), ``lost`` (something outside of the run ended it: it may go
-            well another time), ``stopped`` (it was asked to end), ``crashed`` (its own native code did), ``memory`` (it
-            took more than it was granted), ``unrecorded`` (its outcome could not be written).
+            well another time), ``stopped`` (it was asked to end), ``unfinished`` (its time was up; it has a checkpoint
+            to go on from), ``stuck`` (its time was up, and it has come no further than the last time), ``crashed`` (its
+            own native code ended it), ``memory`` (it took more than it was granted), ``unrecorded`` (its outcome could
+            not be written).
         text: The same in words, with what is known of the cause.
     """
 
-    kind: Literal["held", "lost", "stopped", "crashed", "memory", "unrecorded"]
+    kind: Literal["held", "lost", "stopped", "unfinished", "stuck", "crashed", "memory", "unrecorded"]
     text: str
+
+    @property
+    def as_recorded(self) -> tuple[str, str] | None:
+        """Status and error type of the record that it makes where the run has left none; None for no record."""
+        return DEATHS.get(self.kind)
+
+
+DEATHS = {
+    "crashed": ("failed", "Crashed"),
+    "memory": ("failed", "OutOfMemory"),
+    "lost": ("interrupted", "Lost"),
+    "stopped": ("interrupted", "Stopped"),
+}
+CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS}
+
+
+def killed_by(sent: signal.Signals, oom: bool) -> Ending:
+    """How a process ended that a signal has killed.
+
+    Args:
+        sent: The signal.
+        oom: Whether the system has killed a process for lack of memory since it began.
+    """
+    if sent in CRASHES:
+        return Ending("crashed", f"crash in native code: killed by {sent.name}")
+    if sent in stopping.STOP_SIGNALS:
+        return Ending("stopped", f"killed by {sent.name}")
+    why = ", and the system has killed a process for lack of memory meanwhile" if oom else ""
+    return Ending("lost", f"killed by {sent.name}{why}")
 
 
 class Job(ABC):

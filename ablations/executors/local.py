@@ -27,14 +27,13 @@ from typing import Self
 
 from ablations import machine, runner, stopping
 from ablations.claims import ClaimHeld, ClaimLost, process_start
-from ablations.executors.base import Ending, Executor, Job, State, Work
+from ablations.executors.base import Ending, Executor, Job, State, Work, killed_by
 from ablations.schema import tunable
 
 SERVER_GONE = 255  # what multiprocessing makes of the end of the server; the process itself may live on
 HELD = 75  # exit code of a process that found its run taken (EX_TEMPFAIL)
 PATIENCE_S = 60.0  # that a run which was asked to stop has to reach a safe point and write its record
 IMPATIENCE_S = 5.0  # the same, once it was asked twice
-CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS}
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class LocalJob(Job):
         if code is None or code in runner.EXIT_CODES.values():
             return None
         if code < 0:
-            return self._killed(signal.Signals(-code))
+            return killed_by(signal.Signals(-code), machine.oom_kills() > self._oom_kills)
         if code == HELD:
             return Ending("held", "left to the process that runs it already")
         if code == runner.UNRECORDED:
@@ -129,15 +128,6 @@ class LocalJob(Job):
         if code == SERVER_GONE:
             return Ending("lost", "its process ended unseen, for the server that had forked it was gone")
         return Ending("lost", f"its process ended with exit code {code} and no record")
-
-    def _killed(self, by: signal.Signals) -> Ending:
-        if by in CRASHES:
-            return Ending("crashed", f"crash in native code: killed by {by.name}")
-        if by in stopping.STOP_SIGNALS:
-            return Ending("stopped", f"killed by {by.name}")
-        oom = machine.oom_kills() > self._oom_kills
-        why = ", and the system has killed a process for lack of memory meanwhile" if oom else ""
-        return Ending("lost", f"killed by {by.name}{why}")
 
     def _said(self) -> str | None:
         try:
