@@ -8,6 +8,8 @@ import pytest
 
 TOYS = str(Path(__file__).parent / "toys")
 sys.path.insert(0, TOYS)
+import one_host  # noqa: E402 – found there
+
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [TOYS, os.environ.get("PYTHONPATH")])
 )  # for the runs' processes
@@ -21,6 +23,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of
 def own_cache(tmp_path_factory):
     """Tests extract their own data: what lies in a user's cache must not make them pass."""
     os.environ["ABLATIONS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def slurm():
+    """A real Slurm of one host, which every program finds; skips, with the reason, where none can be brought up."""
+    reason = one_host.missing()
+    if reason and os.environ.get("ABLATIONS_NEEDS_SLURM"):
+        pytest.fail(f"ABLATIONS_NEEDS_SLURM is set, but {reason}")
+    if reason:
+        pytest.skip(reason)
+    with one_host.slurm() as cluster:
+        yield cluster
 
 
 COIN = """

@@ -18,17 +18,19 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ablations import claims, handles, machine, runner
 from ablations.errors import AblationsError
 from ablations.executors._slurm_queue import ask
 from ablations.executors.base import Ending, Unreachable, killed_by
-from ablations.executors.slurm import BEGINS, words_of
+from ablations.executors.slurm import BEGINS, stop_of, words_of
 from ablations.files import read_json, write_atomic
 
 LOOK_EVERY_S = 0.2
 SETTLES_S = 1.0  # within which a second signal tells what a first one was about
 TAKEN_FROM_S = 120.0  # within which Slurm takes a job that was put back off its node
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 HELD = 75  # exit code: somebody else runs it (EX_TEMPFAIL)
 INTERRUPTED = runner.EXIT_CODES["interrupted"]
 
@@ -74,12 +76,15 @@ def main(arguments: list[str]) -> int:
     wishes.listen()
     batch = read_json(folder / "batch.json") or {}
     run_dir = folder.parent.parent / "runs" / batch["runs"][task]
-    again = os.environ.get("SLURM_RESTART_COUNT", "0")
-    print(f"{BEGINS} {run_dir.name} on {socket.gethostname()}, Slurm job {_job_id()}, begun again {again} times")
+    node, again = os.environ.get("SLURMD_NODENAME", socket.gethostname()), os.environ.get("SLURM_RESTART_COUNT", "0")
+    print(f"{BEGINS} {run_dir.name} on {node}, Slurm job {_job_id()}, begun again {again} times")
     (folder / words_of(task)).unlink(missing_ok=True)
-    if not batch["grants_gpus"]:
+    if not batch["may_see_gpus"]:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a node may show them all to everyone
-    code, ending, last = _mind(run_dir, wishes)
+    if batch["gpus"] and not any(name in os.environ for name in VISIBLE):
+        code, ending, last = _put_back(wishes, "lost", "Slurm granted GPUs and did not say which")
+    else:
+        code, ending, last = _mind(run_dir, folder / stop_of(task), wishes)
     if last:
         words = {"format": 1, "kind": ending.kind if ending else None, "text": ending.text if ending else ""}
         write_atomic(folder / words_of(task), json.dumps(words))
@@ -87,7 +92,7 @@ def main(arguments: list[str]) -> int:
     return code
 
 
-def _mind(run_dir: Path, wishes: Wishes) -> tuple[int, Ending | None, bool]:
+def _mind(run_dir: Path, stop: Path, wishes: Wishes) -> tuple[int, Ending | None, bool]:
     """Runs a run; returns the exit code, how it ended where its record does not say, and whether that is the end."""
     before, began = _kept(run_dir), time.monotonic()
     oom_kills = machine.oom_kills()
@@ -105,7 +110,7 @@ def _mind(run_dir: Path, wishes: Wishes) -> tuple[int, Ending | None, bool]:
             runner.record_death(run_dir, *ending.as_recorded, ending.text, time.monotonic() - began)
         return 128 - code, ending, True
     if code == INTERRUPTED:
-        return _interrupted(run_dir, wishes, before)
+        return _interrupted(run_dir, stop, wishes, before)
     if code == runner.UNRECORDED:
         return code, Ending("unrecorded", _last_line(run_dir)), True
     return code, Ending("crashed", f"could not begin: {_last_line(run_dir)}") if code == 2 else None, True
@@ -146,9 +151,11 @@ def _held(run_dir: Path) -> bool:
     return claim is not None and claims.is_alive(run_dir, claim)
 
 
-def _interrupted(run_dir: Path, wishes: Wishes, before: dict[str, object]) -> tuple[int, Ending | None, bool]:
+def _interrupted(
+    run_dir: Path, stop: Path, wishes: Wishes, before: dict[str, object]
+) -> tuple[int, Ending | None, bool]:
     """What becomes of a run that was asked to stop, and has kept what it keeps."""
-    if handles.asked_to_stop(run_dir):
+    if stop.exists() or handles.asked_to_stop(run_dir):
         return INTERRUPTED, Ending("stopped", "cancelled"), True
     time.sleep(SETTLES_S)
     if wishes.end:  # preempted, and Slurm puts it back; or cancelled, and Slurm knows
@@ -157,10 +164,16 @@ def _interrupted(run_dir: Path, wishes: Wishes, before: dict[str, object]) -> tu
         return INTERRUPTED, Ending("stopped", "asked to stop from outside of Slurm"), True
     if not _further(before, _kept(run_dir)):
         return INTERRUPTED, Ending("stuck", "it came no further within its time limit than before: raise time"), True
+    return _put_back(wishes, "unfinished", "its time was up")
+
+
+def _put_back(wishes: Wishes, kind: Literal["lost", "unfinished"], why: str) -> tuple[int, Ending | None, bool]:
+    """Puts this job back into the queue, and waits until Slurm takes it off its node; or says why it could not."""
+    print(f"{why}: back into the queue")
     try:
         ask("scontrol", "requeue", _job_id())
     except Unreachable as error:
-        return INTERRUPTED, Ending("unfinished", f"its time was up, and it could not be put back: {error}"), True
+        return INTERRUPTED, Ending(kind, f"{why}, and its job could not be put back into the queue: {error}"), True
     until = time.monotonic() + TAKEN_FROM_S
     while not wishes.end and time.monotonic() < until:
         time.sleep(LOOK_EVERY_S)

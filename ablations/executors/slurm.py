@@ -151,6 +151,11 @@ def words_of(task: int) -> str:
     return f"{task}.json"
 
 
+def stop_of(task: int) -> str:
+    """The file that says of a task that it is not preempted, but to end."""
+    return f"{task}.stop"
+
+
 class SlurmJob(Job):
     """A task of an array, or a folder that waits to become one."""
 
@@ -200,6 +205,7 @@ class SlurmJob(Job):
         self._asked += 1
         running = self.state() == "running"
         gently = ("--batch", "--signal=TERM") if running and self._asked == 1 else ()
+        (self._batch.folder / stop_of(self._task)).touch()
         slurm.ask("scancel", *gently, self.name)
 
     def ending(self) -> Ending | None:
@@ -339,7 +345,8 @@ def described(array: Sequence[SlurmJob], study: str, options: Options) -> Batch:
     name = f"{study}-{uuid.uuid4().hex[:12]}"
     folder = (array[0].run_dir.parent.parent / "slurm" / name).absolute()
     folder.mkdir(parents=True)
-    content = {"format": 1, "runs": [job.run_dir.name for job in array], "grants_gpus": options.grants_gpus}
+    content = {"format": 1, "runs": [job.run_dir.name for job in array], "gpus": options.gpus}
+    content["may_see_gpus"] = options.grants_gpus
     write_atomic(folder / "batch.json", json.dumps(content, indent=1))
     for task, job in enumerate(array):
         handles.record(job.run_dir, "slurm", {"batch": name, "task": task})

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from ablations import executor_options
-from ablations.executors import executor_class
+from ablations.executors import attached, executor_class
 from ablations.executors.base import Ending, Work
 from ablations.plan import expand, run_keys
 from ablations.store import Store
 from ablations.study import load_study
 
-SETTINGS = {"local": {"workers": 2}}
+SETTINGS = {"local": {"workers": 2}, "slurm": {"memory": "400M", "time": "5"}}
+CLUSTERS = {"slurm": "slurm"}  # fixtures that bring up what an executor submits to
 
 
 def executor_of(name):
@@ -25,8 +26,14 @@ def executor_of(name):
     return kind.start(options, Work("coin", "coin.experiment:ex", Path("results"), at_once, threads, print))
 
 
-@pytest.fixture(params=executor_options.names())
+def param(name):
+    return pytest.param(name, marks=[pytest.mark.slow] if executor_class(name).outlasts else [])
+
+
+@pytest.fixture(params=map(param, executor_options.names()))
 def executor(request):
+    if request.param in CLUSTERS:
+        request.getfixturevalue(CLUSTERS[request.param])
     with executor_of(request.param) as made:
         yield made
 
@@ -42,7 +49,7 @@ def folders(coin_study, tmp_path):
     return prepare
 
 
-def wait(jobs, seconds=60):
+def wait(jobs, seconds=120):
     until = time.monotonic() + seconds
     while any(job.state() != "ended" for job in jobs):
         assert time.monotonic() < until, [job.state() for job in jobs]
@@ -68,6 +75,38 @@ def test_a_job_that_has_ended_can_be_cancelled_to_no_effect(executor, folders):
     wait([job])
     job.cancel()
     assert (job.state(), store.status(submitted[0].name)) == ("ended", "completed")
+
+
+def test_of_jobs_that_are_cancelled_while_they_wait_none_starts(executor, folders):
+    store, submitted = folders("slow: {set: {trouble.kind: sleep}}")
+    slow = [folder for folder in submitted if store_variant(folder) == "slow"]
+    jobs = [executor.submit(folder) for folder in slow]  # local runs two of them at a time
+    for job in reversed(jobs):
+        job.cancel()
+    wait(jobs)
+    assert store.status(slow[2].name) == "missing"
+    assert {store.status(folder.name) for folder in slow} <= {"missing", "interrupted"}
+
+
+def test_jobs_that_outlast_whoever_submitted_them_are_found_again_and_cancelled_by_another(executor, folders):
+    if not executor.outlasts:
+        pytest.skip("its jobs end with whoever submitted them")
+    store, submitted = folders("slow: {set: {trouble.kind: sleep}}")
+    slow = [folder for folder in submitted if store_variant(folder) == "slow"]
+    with executor:
+        jobs = [executor.submit(folder) for folder in (submitted[0], slow[0])]
+        assert {job.state() for job in jobs} <= {"queued", "running"}
+    again = [attached(job.run_dir) for job in jobs]
+    wait(again[:1])
+    assert store.status(submitted[0].name) == "completed"
+    until = time.monotonic() + 60
+    while not (slow[0] / "progress.json").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert again[1].state() == "running"
+    again[1].cancel()
+    wait(again[1:])
+    assert store.status(slow[0].name) in ("interrupted", "queued")
+    assert again[1].ending().kind == "stopped"
 
 
 def test_a_killed_process_frees_its_slot_and_says_how_it_ended(folders):

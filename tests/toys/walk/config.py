@@ -3,7 +3,20 @@ from typing import ClassVar
 
 from ablations.schema import tunable
 
-KINDS = ("none", "error", "nan", "diverge", "segfault", "abort", "memory", "oom", "sigkill", "swallow", "linger")
+KINDS = (
+    "none",
+    "error",
+    "nan",
+    "diverge",
+    "segfault",
+    "abort",
+    "memory",
+    "oom",
+    "sigkill",
+    "swallow",
+    "linger",
+    "greed",
+)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import random
@@ -29,7 +30,7 @@ def run(walk, trouble, seed, _run):
     _run.log_scalar("steps", walk["steps"], 0)
     if state["step"]:
         _run.log_scalar("rewind", state["step"], state["step"])
-    with stopping.at_safe_points() as stop_wanted:
+    with _a_device_of_its_own(), stopping.at_safe_points() as stop_wanted:
         while state["step"] < walk["steps"]:
             state = _step(state, walk, seed, _run.log_scalar, kind)
             if stop_wanted() or state["step"] % walk["every_steps"] == 0:
@@ -61,6 +62,18 @@ def _say(seed, size, what, step):
         os.close(handle)
 
 
+@contextlib.contextmanager
+def _a_device_of_its_own():
+    """Where devices are watched, a run that shares one fails."""
+    if not os.environ.get("WALK_DEVICES"):
+        yield
+        return
+    device = f"{os.environ['SLURMD_NODENAME']}-gpu-{os.environ['CUDA_VISIBLE_DEVICES'] or 'none'}"
+    with open(Path(os.environ["WALK_DEVICES"], device), "w") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
 def _stumble(kind):
     if kind == "error":
         raise ValueError("the walker fell")
@@ -74,6 +87,10 @@ def _stumble(kind):
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "linger":
         time.sleep(60)
+    if kind == "greed":
+        held = bytearray(b"x" * 2**29)
+        time.sleep(20)
+        held.clear()
     if kind == "memory":
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + 2**28
