@@ -173,7 +173,9 @@ def _put_back(wishes: Wishes, kind: Literal["lost", "unfinished"], why: str) -> 
     try:
         ask("scontrol", "requeue", _job_id())
     except Unreachable as error:
-        return INTERRUPTED, Ending(kind, f"{why}, and its job could not be put back into the queue: {error}"), True
+        time.sleep(SETTLES_S)
+        if not wishes.end:  # else Slurm has heard it, and ended whoever told it with the rest of the job
+            return INTERRUPTED, Ending(kind, f"{why}, and its job could not be put back into the queue: {error}"), True
     until = time.monotonic() + TAKEN_FROM_S
     while not wishes.end and time.monotonic() < until:
         time.sleep(LOOK_EVERY_S)

@@ -40,28 +40,32 @@ def begun(place):
 @pytest.fixture(scope="module")
 def storm(slurm, tmp_path_factory):
     """A study whose launcher is killed, whose controller is restarted, which is preempted, and which loses a node."""
-    place = Place(tmp_path_factory.mktemp("storm")).write(pause_ms=150.0)
+    place = Place(tmp_path_factory.mktemp("storm")).write(pause_ms=200.0)
     devices = place.folder / "devices"
     devices.mkdir()
     arguments = (*SLURM, *option(gpus=1, memory="400M", time=30, at_once=5))
     environment = {"WALK_DEVICES": str(devices)}
     place.first = place.start(*arguments, environment=environment)
-    place.wait_for_steps(20)
+    eventually(lambda: {" on n1,", " on n2,"} <= nodes(place) and place.count() > 20)
     place.first.kill()
     place.first.communicate()
+    slurm.lose("n2")
     place.seen = eventually(lambda: with_states(place, "queued", "running"))
     slurm.restart_controller()
     place.second = place.start(*arguments, environment=environment)
     urgent = ("sbatch", "--parsable", "--partition=urgent", "--nodelist=n1", "--cpus-per-task=4", "--output=/dev/null")
-    place.urgent = slurm.ask(*urgent, "--wrap=sleep 3").strip()
+    place.urgent = slurm.ask(*urgent, "--wrap=sleep 2").strip()
     eventually(lambda: "COMPLETED" in slurm.ask("squeue", "--states=all", "-h", "-o%T", "-j", place.urgent))
-    eventually(lambda: "n2" in slurm.ask("squeue", "--states=RUNNING", "-h", "-o%N"))
-    slurm.lose("n2")
-    time.sleep(2)
     slurm.restore("n2")
     yield place
     for launcher in (place.first, place.second):
         launcher.kill()
+
+
+def nodes(place):
+    """Where something has begun."""
+    outs = [path.read_text() for path in place.results.glob("slurm/*/*.out")]
+    return {f" on {node}," for node in ("n1", "n2") if any(f" on {node}," in text for text in outs)}
 
 
 def with_states(place, *states):
