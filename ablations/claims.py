@@ -80,12 +80,15 @@ class Claim:
 
 
 @contextmanager
-def claimed(folder: Path, lost: Callable[[], None] = lambda: None) -> Iterator[Claim]:
+def claimed(
+    folder: Path, lost: Callable[[], None] = lambda: None, unwanted: Callable[[], None] = lambda: None
+) -> Iterator[Claim]:
     """Owns a run's folder for as long as the block runs; only a process that is killed leaves its claim behind.
 
     Args:
         folder: The run's.
-        lost: Called from another thread when somebody else has taken it over, or has asked this run to stop.
+        lost: Called from another thread when somebody else has taken it over.
+        unwanted: Called from another thread when somebody has left a note there that asks the run to stop.
 
     Raises:
         ClaimHeld: A live process owns it.
@@ -100,7 +103,7 @@ def claimed(folder: Path, lost: Callable[[], None] = lambda: None) -> Iterator[C
     for seen in folder.glob(".seen-*.json"):
         seen.unlink(missing_ok=True)
     ended = threading.Event()
-    threading.Thread(target=_renew, args=(claim, ended, lost), daemon=True).start()
+    threading.Thread(target=_renew, args=(claim, ended, lost, unwanted), daemon=True).start()
     try:
         yield claim
     finally:
@@ -108,7 +111,7 @@ def claimed(folder: Path, lost: Callable[[], None] = lambda: None) -> Iterator[C
         claim.release()
 
 
-def _renew(claim: Claim, ended: threading.Event, lost: Callable[[], None]) -> None:
+def _renew(claim: Claim, ended: threading.Event, lost: Callable[[], None], unwanted: Callable[[], None]) -> None:
     """Renews a claim, whatever its owner is busy with."""
     told = False
     while not ended.wait(RENEW_EVERY_S):
@@ -117,7 +120,7 @@ def _renew(claim: Claim, ended: threading.Event, lost: Callable[[], None]) -> No
             return
         if not told and handles.asked_to_stop(claim.folder):
             told = True
-            lost()
+            unwanted()
 
 
 @contextmanager

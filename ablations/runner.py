@@ -110,7 +110,7 @@ def run(run_dir: Path) -> str:
     if job is None:
         raise FileNotFoundError(f"{run_dir / 'job.json'}: expected the description of a run, found nothing")
     os.environ["ABLATIONS_RUN_DIR"] = str(run_dir.resolve())
-    with stopping.noted(), claimed(run_dir, lost=_stop_here) as claim:
+    with stopping.noted(), claimed(run_dir, _stop_here, _stop_unless_told) as claim:
         settled = _settled(run_dir, job)
         if settled:
             return settled
@@ -129,6 +129,12 @@ def _stop_here() -> None:
     """Asks this process to stop, by a signal that it was not started to ignore."""
     ignores_it = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     os.kill(os.getpid(), signal.SIGINT if ignores_it else signal.SIGTERM)
+
+
+def _stop_unless_told() -> None:
+    """Asks this process to stop, unless a signal has already: asked twice, it would not reach a safe point."""
+    if not stopping.told():
+        _stop_here()
 
 
 def _record(

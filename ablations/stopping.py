@@ -89,6 +89,11 @@ def at_safe_points() -> Iterator[Callable[[], bool]]:
         _obey()
 
 
+def told() -> bool:
+    """Whether a signal has asked this run to stop, obeyed yet or not."""
+    return _state.count > 0
+
+
 def stop() -> None:
     """Obeys the signal that waits.
 

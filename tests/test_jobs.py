@@ -1,13 +1,23 @@
 """Stopping runs from elsewhere, and options of executors on the command line; real processes, a toy of steps."""
 
+import io
+import json
 import os
+import signal
 import subprocess
+from typing import ClassVar
 
 import pytest
+from rich.console import Console
 from walking import ABLATIONS, Place, check_that_nothing_was_repeated, elsewhere, on_host
 
-from ablations import executor_options, handles, jobs, runner
+from ablations import claims, executor_options, executors, handles, jobs, runner, stopping
+from ablations.commands import cancel_runs
+from ablations.console import PlainWatcher
 from ablations.errors import UnknownName
+from ablations.executors import _slurm_queue
+from ablations.executors.base import Ending, Executor, Job
+from ablations.launch import Remaining, launch
 from ablations.plan import expand, run_keys
 from ablations.store import Store
 from ablations.study import load_study
@@ -95,6 +105,127 @@ def test_a_folder_whose_job_cannot_be_asked_shows_it_as_queued_and_says_why(coin
     shown = jobs.standing(folder)
     assert shown.state is None
     assert "unknown executor 'moonshot'" in shown.text
+
+
+def test_where_slurm_cannot_be_asked_status_says_what_was_recorded(coin_study, tmp_path, monkeypatch):
+    study, store = load_study(coin_study()), Store(tmp_path / "results")
+    key, variant = run_keys(study)[0], expand(study)[0]
+    folder = store.prepare(key, variant, study.experiment)
+    handles.record(folder, "slurm", {"batch": "coin-1", "task": 3})
+    (store.root / "slurm" / "coin-1").mkdir(parents=True)
+    (store.root / "slurm" / "coin-1" / "job-17").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(_slurm_queue, "queue", _slurm_queue.Queue)
+    shown = jobs.standing(folder)
+    assert shown.state is None
+    assert shown.text.startswith("slurm, submitted 20")
+    assert "squeue is not on this machine" in shown.text
+    assert store.status(key.run_id) == "queued"
+
+
+class Moon(Executor):
+    """An executor whose jobs outlast everybody; a test says how they stand, and what is submitted runs at once."""
+
+    outlasts = True
+    endings: ClassVar = {}
+    submitted: ClassVar = []
+
+    def submit(self, run_dir):
+        handles.record(run_dir, "moon", {})
+        Moon.submitted.append(run_dir.name)
+        runner.run(run_dir)
+        Moon.endings[run_dir.name] = None
+        return self.attach(run_dir, {})
+
+    @classmethod
+    def attach(cls, run_dir, handle):
+        return MoonJob(run_dir)
+
+    def close(self):
+        pass
+
+
+class MoonJob(Job):
+    def state(self):
+        return "ended" if self.run_dir.name in Moon.endings else "queued"
+
+    def ending(self):
+        return Moon.endings.get(self.run_dir.name)
+
+    def cancel(self):
+        Moon.endings[self.run_dir.name] = Ending("stopped", "withdrawn")
+
+
+@pytest.fixture
+def moon(monkeypatch):
+    """Handles of jobs on the moon are known."""
+    kind = executors.executor_class
+    monkeypatch.setattr(executors, "executor_class", lambda name: Moon if name == "moon" else kind(name))
+    monkeypatch.setattr(Moon, "endings", {})
+    monkeypatch.setattr(Moon, "submitted", [])
+
+
+@pytest.fixture
+def six(coin_study, tmp_path):
+    """A study of six runs of milliseconds, all queued on the moon: the study, the store and their keys."""
+    study, store = load_study(coin_study()), Store(tmp_path / "results")
+    variants = {variant.name: variant for variant in expand(study)}
+    for key in run_keys(study):
+        folder = store.prepare(key, variants[key.variant], study.experiment, metric=study.metric)
+        handles.record(folder, "moon", {})
+    return study, store, run_keys(study)
+
+
+def test_how_jobs_ended_while_nobody_watched_is_recorded_and_their_handles_are_gone(moon, six):
+    _, store, keys = six
+    folders = [store.run_dir(key.run_id) for key in keys]
+    for folder in folders[:2]:
+        (folder / "claim.json").write_text(json.dumps({**claims.own_claim(), "process_start": "0"}))  # a dead process
+    Moon.endings[folders[0].name] = Ending("memory", "it took too much")
+    Moon.endings[folders[1].name] = Ending("lost", "its node failed")
+    Moon.endings[folders[2].name] = None
+    jobs.settle(store, keys)
+    statuses = [store.status(key.run_id) for key in keys]
+    assert statuses == ["failed", "interrupted", "missing", "queued", "queued", "queued"]
+    assert store.read_record(keys[0].run_id)["error"]["type"] == "OutOfMemory"
+    assert [handles.submitted(folder) is not None for folder in folders] == [False] * 3 + [True] * 3
+    assert store.unsettled(keys) == keys[1:]
+
+
+def test_a_launch_follows_jobs_that_others_submitted_and_submits_what_has_come_to_nothing(moon, six):
+    study, store, keys = six
+    Moon.endings |= {key.run_id: Ending("lost", "gone") for key in keys[1:]}
+    variants = {variant.name: variant for variant in expand(study)}
+    remaining = Remaining(dict.fromkeys(variants), 1)
+
+    class Elsewhere(PlainWatcher):
+        def tick(self, snapshot):
+            if snapshot.ended == 5 and keys[0].run_id not in Moon.endings:  # what others submitted runs only now
+                runner.run(store.run_dir(keys[0].run_id))
+                Moon.endings[keys[0].run_id] = None
+
+    watching = Elsewhere(Console(file=io.StringIO()), study.metric)
+    ends = launch(store, Moon(), keys, variants, study.experiment, remaining, watching, study.metric)
+    assert [end.status for end in ends] == ["completed"] * 6
+    assert ends[-1].key == keys[0]
+    assert Moon.submitted == [key.run_id for key in keys[1:]]
+    assert len(list(store.root.glob("sacred/*/run.json"))) == 6
+
+
+def test_a_queued_job_that_is_cancelled_is_withdrawn_and_shown_as_missing(moon, six):
+    study, store, keys = six
+    out = io.StringIO()
+    cancel_runs(study, store, ["loaded"], Console(file=out, width=200))
+    assert "3 withdrawn." in out.getvalue()
+    assert [store.status(key.run_id) for key in keys] == ["queued", "missing"] * 3
+
+
+def test_a_run_that_was_told_to_stop_is_not_told_again_by_the_note_in_its_folder():
+    with pytest.raises(stopping.Stopped), stopping.noted(), stopping.heeded(), stopping.at_safe_points() as wanted:
+        os.kill(os.getpid(), signal.SIGTERM)
+        runner._stop_unless_told()  # a second signal would raise here
+        assert wanted()
+        stopping.stop()
 
 
 def test_options_typed_win_over_the_studys_and_are_checked_like_them():
