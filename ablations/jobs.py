@@ -77,7 +77,8 @@ def standing(run_dir: Path) -> Standing | None:
     if job is None:
         return Standing("ended", f"{found.executor}, never begun")
     state, ending = job.state(), job.ending()
-    return Standing(state, ending.text if ending else f"{found.executor} {job.name}".strip())
+    where = f"{found.executor} {job.name}".strip() + (f", waits for {job.waits_for}" if job.waits_for else "")
+    return Standing(state, ending.text if ending else where)
 
 
 # -- stopping -------------------------------------------------------------------------------------------------

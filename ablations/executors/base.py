@@ -72,6 +72,11 @@ class Job(ABC):
         """What it is called where it runs, empty for nothing."""
         return ""
 
+    @property
+    def waits_for(self) -> str:
+        """What it waits for, empty where that is not known."""
+        return ""
+
     @abstractmethod
     def state(self) -> State:
         """Whether it waits, runs or has ended, however it ended."""

@@ -178,6 +178,12 @@ class SlurmJob(Job):
         return f"{self._batch.id()}_{self._task}" if self._batch else ""
 
     @property
+    def waits_for(self) -> str:
+        """Slurm's own reason, e.g. ``Resources``."""
+        seen = slurm.queue().seen(self.name, self._batch.submitted) if self._batch else None
+        return seen.reason if seen is not None and seen.state == "queued" else ""
+
+    @property
     def waits_here(self) -> bool:
         """Whether it is still to be submitted."""
         return self._batch is None and not self._withdrawn
