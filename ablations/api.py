@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,8 +53,8 @@ def run(
     from ablations import commands
 
     store = Store(results)
-    typed = [f"{key}={value}" for key, value in (options or {}).items()]
-    chosen = commands.choose_executor(study, executor, typed, workers)
+    given = {**study.executors, executor: {**study.executors.get(executor, {}), **(options or {})}}
+    chosen = commands.choose_executor(replace(study, executors=given), executor, (), workers)
     commands.run_study(standing(study, store), store, Console(quiet=quiet), only, chosen, retry)
     return store.read_runs(standing(study, store))
 

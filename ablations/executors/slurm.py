@@ -11,9 +11,10 @@ batch's name is that of its jobs in Slurm: whoever submits may be killed before 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import json
-import os
 import re
 import shlex
 import sys
@@ -115,9 +116,19 @@ class Batch:
     def id(self) -> str | None:
         """Its id in Slurm; None where it was never submitted. Raises Unreachable where that cannot be known."""
         if self._id is None:
-            noted = next(self.folder.glob("job-*"), None)
-            self._id = noted.name.removeprefix("job-") if noted else slurm.queue().id_of(self.folder.name)
+            self._id = self._noted() or slurm.queue().id_of(self.folder.name)
         return self._id
+
+    def submitted_before(self) -> bool:
+        """Whether Slurm has it, or had; whoever is just submitting it is waited for. Raises as :meth:`id`."""
+        if self._id is None and self._noted() is None:
+            with submitting(self.folder.parent.parent):
+                return self.id() is not None
+        return True
+
+    def _noted(self) -> str | None:
+        found = next(self.folder.glob("job-*"), None)
+        return found.name.removeprefix("job-") if found else None
 
     def note(self, job_id: str) -> None:
         """Notes that it was submitted this moment."""
@@ -128,7 +139,7 @@ class Batch:
         """What a task said when it ended for good, or None."""
         now, name = time.monotonic(), words_of(task)
         if now - self._looked > WORDS_EVERY_S:
-            self._looked, self._spoken = now, {entry.name for entry in os.scandir(self.folder)}
+            self._looked, self._spoken = now, {path.name for path in self.folder.glob("*.json")}
         return read_json(self.folder / name) if name in self._spoken else None
 
     def printed(self, task: int) -> str:
@@ -144,6 +155,24 @@ class Batch:
 def batch_at(folder: Path) -> Batch:
     """The batch of a folder, one for this process."""
     return Batch(folder)
+
+
+def batch_of(run_dir: Path, handle: Mapping[str, Any]) -> Batch:
+    """The batch that the handle in a run's folder names."""
+    return batch_at((run_dir.parent.parent / "slurm" / str(handle["batch"])).absolute())
+
+
+@contextlib.contextmanager
+def submitting(root: Path) -> Iterator[None]:
+    """One process submits at a time: what the block sees of handles holds until it ends.
+
+    Args:
+        root: The results folder.
+    """
+    (root / "slurm").mkdir(exist_ok=True)
+    with open(root / "slurm" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def words_of(task: int) -> str:
@@ -172,6 +201,14 @@ class SlurmJob(Job):
         """Says which task it is."""
         self._batch, self._task = batch, task
 
+    def adopt(self) -> bool:
+        """Becomes the task that somebody else has submitted for its run meanwhile, if anybody has."""
+        found = handles.submitted(self.run_dir)
+        if found is None or found.executor != "slurm":
+            return False
+        self.place(batch_of(self.run_dir, found.handle), int(found.handle["task"]))
+        return True
+
     @property
     def name(self) -> str:
         """Its id in Slurm, e.g. ``17_3``."""
@@ -180,7 +217,7 @@ class SlurmJob(Job):
     @property
     def waits_for(self) -> str:
         """Slurm's own reason, e.g. ``Resources``."""
-        seen = slurm.queue().seen(self.name, self._batch.submitted) if self._batch else None
+        seen = self._seen(self._batch) if self._batch else None
         return seen.reason if seen is not None and seen.state == "queued" else ""
 
     @property
@@ -196,12 +233,19 @@ class SlurmJob(Job):
             return "ended" if self._withdrawn else "queued"
         if self._batch.last_words(self._task) is not None:
             return "ended"
-        seen = slurm.queue().seen(self.name, self._batch.submitted)
+        seen = self._seen(self._batch)
         if seen is not None and seen.state != "ended":
             self._ended = None
             return seen.state
         self._ended = self._ended or time.monotonic()
         return "ended" if time.monotonic() - self._ended > BELIEVED_S or self._batch.submitted < 0 else "running"
+
+    def _seen(self, batch: Batch) -> slurm.Seen | None:
+        """How Slurm shows it; as waiting, where it cannot be asked; None where it has gone."""
+        try:
+            return slurm.queue().seen(self.name, batch.submitted)
+        except Unreachable as error:
+            return slurm.Seen("PENDING", str(error))
 
     def cancel(self) -> None:
         """Withdraws it, or has it keep a checkpoint and end; asked twice, it ends within what Slurm grants."""
@@ -223,7 +267,7 @@ class SlurmJob(Job):
         words = self._batch.last_words(self._task)
         if words is not None:
             return Ending(words["kind"], words["text"]) if words["kind"] else None
-        seen = slurm.queue().seen(self.name, self._batch.submitted)
+        seen = self._seen(self._batch)
         if seen is not None and seen.state != "ended":
             return None
         seen = slurm.accounted(self.name) or seen or slurm.Seen("", "it is in Slurm's queue no more")
@@ -294,9 +338,9 @@ class SlurmExecutor(Executor):
     @classmethod
     def attach(cls, run_dir: Path, handle: Mapping[str, Any]) -> Job | None:
         """The task of an array that any process has submitted; None where it never got to Slurm."""
-        batch = batch_at((run_dir.parent.parent / "slurm" / str(handle["batch"])).absolute())
         slurm.queue().look()
-        if batch.id() is None:
+        batch = batch_of(run_dir, handle)
+        if not batch.submitted_before():
             return None
         job = SlurmJob(run_dir)
         job.place(batch, int(handle["task"]))
@@ -310,15 +354,18 @@ class SlurmExecutor(Executor):
 
     def advance(self) -> None:
         """Submits what waits; where the controller does not answer, later."""
-        while self._open or (self._waiting and time.monotonic() >= self._next_try):
-            if not self._open:
-                waiting = [job for job in self._waiting if job.waits_here]
-                array, self._waiting = waiting[: self._most], waiting[self._most :]
-                self._open = (described(array, self._study, self._options), array) if array else None
-            elif time.monotonic() >= self._next_try and self._handed_over(*self._open):
-                self._open = None
-            else:
-                return
+        if not (self._open or self._waiting) or time.monotonic() < self._next_try:
+            return
+        with submitting((self._open[1] if self._open else self._waiting)[0].run_dir.parent.parent):
+            while self._open or self._waiting:
+                if not self._open:
+                    waiting = [job for job in self._waiting if job.waits_here and not job.adopt()]
+                    array, self._waiting = waiting[: self._most], waiting[self._most :]
+                    self._open = (described(array, self._study, self._options), array) if array else None
+                elif self._handed_over(*self._open):
+                    self._open = None
+                else:
+                    return
 
     def _handed_over(self, batch: Batch, array: Sequence[SlurmJob]) -> bool:
         """Whether Slurm has an array now; if its controller did not answer at first, it may have had it all along."""

@@ -2,14 +2,18 @@
 
 import os
 import random
+import re
+import shlex
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from walking import ABLATIONS, Place, check_that_nothing_was_repeated
 
 pytestmark = pytest.mark.slow
+PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
 SLURM = ("--executor", "slurm")
 STEPS = 60
 
@@ -133,9 +137,19 @@ def test_cancel_withdraws_what_is_queued_and_has_what_runs_keep_a_checkpoint_and
     assert steps[-1][1] == "keeps"
 
 
+def test_two_launchers_that_start_at_once_submit_each_run_once(slurm, place):
+    place.write(seeds=2)
+    launchers = [place.start(*SLURM, *option(memory="400M", time=5)) for _ in range(2)]
+    for launcher in launchers:
+        said(launcher, 0)
+    assert sorted(begun(place).values()) == [1] * 4
+    check_that_nothing_was_repeated(place.said_steps(), STEPS)
+
+
 def test_what_slurm_refuses_is_said_in_its_words_and_nothing_stays_queued(slurm, place):
     place.write(seeds=1)
-    code, out = place.run(*SLURM, *option(partition="nowhere"))
+    (shown,) = re.findall(r"^ablations run (--executor slurm .+)$", PAGE.read_text(), flags=re.M)
+    code, out = place.run(*shlex.split(shown))  # there is no partition of that name
     assert code == 3
     assert "invalid partition" in out.lower()
     assert {row["status"] for row in place.status().values()} == {"missing"}
