@@ -5,6 +5,7 @@ What would be written is checked first, whole and for every profile; the file is
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ablations.drafts import value_text
-from ablations.errors import Problem, StudyError, one_of
+from ablations.errors import AblationsError, Problem, StudyError, one_of
+from ablations.experiments import schema_for
 from ablations.files import write_atomic
-from ablations.schema import Schema, Tunable, load_schema
+from ablations.schema import ABSENT, Schema, Tunable
 from ablations.study import Study, load_study
 from ablations.study_file import NAME, NAME_RULE, StudyFile
 from ablations.yamlfile import Document, KeyPath, read_yaml
@@ -281,8 +283,8 @@ def start(path: Path, experiment: str) -> Study:
     """
     if path.exists():
         raise StudyError(str(path), [Problem(0, "", "there already; --study names another file")])
-    schema = _schema(path, experiment)
-    text = template(_name_of(path), experiment, schema)
+    with contextlib.closing(_schema(path, experiment)) as schema:
+        text = template(_name_of(path), experiment, schema)
     study = _checked(path, text)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, text)
@@ -293,13 +295,11 @@ def _schema(path: Path, experiment: str) -> Schema:
     problem = f"expected package.module:name of a Sacred experiment, found {experiment}"
     if _EXPERIMENT.fullmatch(experiment):
         try:
-            schema = load_schema(experiment)
-        except Exception as error:  # whatever a stranger's module does while it is imported
+            return schema_for(experiment, path.parent)
+        except AblationsError as error:
+            problem = str(error)
+        except Exception as error:  # whatever a stranger's module config does while it is imported
             problem = f"{experiment} cannot be imported: {type(error).__name__}: {error}"
-        else:
-            if schema is not None:
-                return schema
-            problem = f"expected a dataclass Config in a module config beside {experiment}, found none"
     raise StudyError(str(path), [Problem(0, "experiment", problem)])
 
 
@@ -318,9 +318,10 @@ def template(name: str, experiment: str, schema: Schema) -> str:
         schema: What the experiment lets one set.
     """
     usual = StudyFile.model_fields["metric"].default
-    metric = usual if usual in schema.metrics else next(iter(schema.metrics), "score")
-    rest = [each for each in schema.metrics if each != metric][:4]
-    others = f" (others: {', '.join(rest)}{', …' if len(schema.metrics) > len(rest) + 1 else ''})" if rest else ""
+    scores = [*schema.metrics] or [*schema.likely]
+    metric = usual if usual in scores else next(iter(scores), "result")
+    rest = [each for each in scores if each != metric][:4]
+    others = f" (others: {', '.join(rest)}{', …' if len(scores) > len(rest) + 1 else ''})" if rest else ""
     lines = [
         "# A baseline, and named changes of it. `ablations validate` says what is wrong with this file,",
         "# `ablations plan` what would run, `ablations run` runs what is not done, `ablations report` says what holds.",
@@ -328,10 +329,16 @@ def template(name: str, experiment: str, schema: Schema) -> str:
         'question: ""  # what the study asks; the report begins with it',
         f"experiment: {experiment}",
         f"metric: {metric}  # verdicts speak about this one{others}",
+        *(() if schema.metrics else (_DIRECTION,)),
         "# smallest_effect: 0.01  # smallest difference that would matter: declare it before the first run",
         "seeds: 5  # runs of each arm; fewer than 3 get no verdict",
         "",
         "# What every arm is compared with. A line that is commented out says what holds without it.",
+        *(
+            [f"# named: [{schema.named[0]}]  # named configs it begins with: {', '.join(schema.named)}"]
+            if schema.named
+            else ()
+        ),
         "baseline:",
         *_parameters(schema),
         "",
@@ -342,17 +349,26 @@ def template(name: str, experiment: str, schema: Schema) -> str:
     return "\n".join(lines) + "\n"
 
 
+_DIRECTION = "direction: max  # max where a larger one is better, min where a smaller one is"
+
+
 def _parameters(schema: Schema) -> Iterator[str]:
     """A line a parameter with its default; the first one is set, so that there is something to edit."""
-    for number, (key, tunable) in enumerate(schema.tunables.items()):
+    first = next((key for key, each in schema.tunables.items() if each.default not in (ABSENT, None)), None)
+    for key, tunable in schema.tunables.items():
         unit = f", in {tunable.unit}" if tunable.unit and tunable.unit not in tunable.help else ""
-        comment = f"{tunable.help}{unit}: {tunable.expects}"
-        yield f"  {'# ' if number else ''}{key}: {_yaml(tunable.default)}  # {' '.join(comment.split())}"
+        comment = f"{tunable.help}{unit}: {tunable.expects}" if tunable.help else tunable.expects
+        value = "" if tunable.default is ABSENT else f" {_yaml(tunable.default)}"
+        yield f"  {'' if key == first else '# '}{key}:{value}  # {' '.join(comment.split())}"
+    if first is None:
+        yield "  {}"
 
 
 def _yaml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_yaml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_text(name)}: {_yaml(each)}' for name, each in value.items())}}}"
     return _text(value) if isinstance(value, str) else value_text(value)
 
 
@@ -386,13 +402,15 @@ def _other_values(tunable: Tunable) -> list[Any]:
     if tunable.choices:
         return [each for each in tunable.choices if each != default][:1]
     if isinstance(default, (int, float)) and default:
-        return [tunable.type(default / 2), tunable.type(default * 2)]
+        return [type(default)(default / 2), type(default)(default * 2)]
     return []
 
 
 def _fits(schema: Schema, tunable: Tunable, value: Any) -> bool:
     if value == tunable.default or schema.problem(tunable.key, value):
         return False
+    if schema.resolver is not None:
+        return not schema.resolve({tunable.key: tunable.normal(value)}).problems
     return not list(schema.cross_check({**schema.defaults(), tunable.key: tunable.normal(value)}))
 
 
@@ -416,7 +434,7 @@ def _checked(path: Path, text: str) -> Study:
         draft = Path(folder) / path.name
         draft.write_text(text, encoding="utf-8", newline="")
         try:
-            return load_study(draft)
+            return load_study(draft, beside=path.parent)
         except StudyError as error:
             raise StudyError(f"{path} (as it would be)", error.problems) from error
 

@@ -132,13 +132,17 @@ def validate(study: StudyOption = STUDY, profile: ProfileOption = None) -> None:
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    experiment: Annotated[
+        str, typer.Option(help="package.module:name of a Sacred experiment; by default the naming of methods.")
+    ] = "ablations.naming.experiment:ex",
+) -> None:
     """Print the JSON Schema of study files, for editors."""
     import json
 
     from ablations.study_schema import study_schema
 
-    print(json.dumps(study_schema(), indent=2, ensure_ascii=False))
+    print(json.dumps(study_schema(experiment), indent=2, ensure_ascii=False))
 
 
 @app.command()

@@ -134,6 +134,7 @@ def _run_planned(
                     study.metric,
                     threads=threads,
                     retry=retry,
+                    folder=str(study.folder),
                 )
         out.print()
         _say_failures(ends, out)
@@ -171,6 +172,7 @@ def _search(study: Study, ablation: Ablation, store: Store, out: Console, execut
                     search.objective,
                     threads=threads,
                     retry=retry,
+                    folder=str(study.folder),
                 )
 
         trials = make_trials(study, ablation, store, run, retry=retry)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ablations.errors import one_of
+from ablations.errors import AblationsError, one_of
 from ablations.schema import Schema, described
 from ablations.yamlfile import KeyPath
 
@@ -25,9 +25,51 @@ class Setting:
     value: Any
     path: KeyPath
     valid: bool = True
+    named: str = ""  # the named config that it comes from, if any
 
 
 Settings = dict[str, Setting]
+
+
+def merged(*layers: Settings) -> Settings:
+    """Settings of which later ones win, in the order in which they won."""
+    found: Settings = {}
+    for key, setting in (pair for layer in layers for pair in layer.items()):
+        found.pop(key, None)
+        found[key] = setting
+    return found
+
+
+def named_settings(names: Sequence[str], path: KeyPath, schema: Schema, say: Say, before: Sequence[str]) -> Settings:
+    """What named configs of the experiment set, one after the other.
+
+    Args:
+        names: Theirs.
+        path: Where the list stands.
+        schema: What may be set.
+        say: Takes a path and what is wrong there.
+        before: Named configs that hold already.
+    """
+    found: Settings = {}
+    used = list(before)
+    for place, name in enumerate(names):
+        here = (*path, place)
+        if name not in schema.named:
+            say(here, one_of("named config", name, schema.named))
+            continue
+        used.append(name)
+        try:
+            values = schema.expander(tuple(used))
+        except AblationsError as error:
+            say(here, str(error))
+            continue
+        given = {key: Setting(key, _normal(schema, key, value), here, named=name) for key, value in values.items()}
+        found = merged(found, given)
+    return found
+
+
+def _normal(schema: Schema, key: str, value: Any) -> Any:
+    return value if schema.problem(key, value) else schema.tunables[key].normal(value)
 
 
 @dataclass(frozen=True)
@@ -53,10 +95,7 @@ class Draft:
     @property
     def settings(self) -> Settings:
         """All its settings; those on top win."""
-        merged: Settings = {}
-        for _, settings in self.parts:
-            merged.update(settings)
-        return {**merged, **self.own}
+        return merged(*(settings for _, settings in self.parts), self.own)
 
 
 def settings_of(section: Mapping[str, Any], path: KeyPath, schema: Schema, say: Say, levels: bool = False) -> Settings:
@@ -102,6 +141,8 @@ def _walk(section: Mapping[str, Any], prefix: str, path: KeyPath, schema: Schema
 
 
 def _unknown(key: str, value: object, schema: Schema) -> str:
+    if key == "seed":
+        return "expected no seed among the parameters: each run is given one of the study's seeds (the key seeds)"
     section = key.rpartition(".")[0]
     if isinstance(value, Mapping) and not section:
         return one_of("section", key, schema.sections)
@@ -120,6 +161,8 @@ def value_text(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, float):
         return repr(value).replace("e-0", "e-").replace("e+", "e")
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {value_text(each)}' for name, each in value.items())}}}"
     return "+".join(map(value_text, value)) or "none" if isinstance(value, list) else str(value)
 
 

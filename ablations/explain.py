@@ -16,8 +16,10 @@ from ablations.console import duration, plain_table, status_text
 from ablations.drafts import value_text
 from ablations.errors import UnknownName, one_of
 from ablations.plan import RunKey, Variant, expand, run_keys
+from ablations.schema import ABSENT, Tunable
 from ablations.store import Store
 from ablations.study import Ablation, Study
+from ablations.view import change_label
 
 if TYPE_CHECKING:
     from ablations.analysis.results import Comparison, Conclusion
@@ -211,10 +213,12 @@ def _show_one(study: Study, each: Explained, out: Console) -> None:
     if variant.waits_for:
         out.print(Text(f"Not known yet: {variant.waits_for}."), soft_wrap=True)
     for key, value in variant.changes.items():
-        tunable = study.schema.tunables[key]
+        tunable = study.schema.tunables.get(key, Tunable(key, object, None, ""))
         unit = f" {tunable.unit}" if tunable.unit and tunable.unit not in tunable.help else ""
-        line = f"  {key} {value_text(study.baseline[key])} → {value_text(value)}{unit}"
+        line = f"  {change_label({key: value}, study.baseline)}{unit}"
         out.print(Text.assemble(line, (f"  {tunable.help}", "dim")), soft_wrap=True)
+    for line in _following(variant, study.baseline):
+        out.print(Text.assemble(f"  {line}", ("  follows", "dim")), soft_wrap=True)
     out.print()
     _show_runs(study, each, out)
     if each.sentence:
@@ -222,6 +226,16 @@ def _show_one(study: Study, each: Explained, out: Console) -> None:
         out.print(Text(each.sentence), soft_wrap=True)
         for step in each.why:
             out.print(Text(f"  · {step}"), soft_wrap=True)
+
+
+def _following(variant: Variant, baseline: Mapping[str, Any]) -> Iterator[str]:
+    """What the experiment derives differently because of the changes."""
+    if variant.waits_for:
+        return
+    for key, value in variant.config.items():
+        if key not in variant.changes and baseline.get(key, ABSENT) != value:
+            yield change_label({key: value}, baseline)
+    yield from (f"{key} {value_text(baseline[key])} → not there" for key in baseline if key not in variant.config)
 
 
 def _show_runs(study: Study, each: Explained, out: Console) -> None:
@@ -245,6 +259,6 @@ def _show_config(study: Study, variant: Variant, out: Console) -> None:
     defaults = study.schema.defaults()
     out.print(Text(f"\nConfig {variant.config_hash[:12]}  (* differs from the baseline)", style="bold"))
     for key, value in variant.config.items():
-        mark = "*" if key in variant.changes else " "
+        mark = " " if study.baseline.get(key, ABSENT) == value else "*"
         style = "dim" if defaults.get(key) == value and mark == " " else "default"
         out.print(Text(f"{mark} {key}: {value_text(value)}", style=style), soft_wrap=True)

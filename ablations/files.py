@@ -100,3 +100,11 @@ def read_versioned(path: Path, kind: str, newest: int) -> dict[str, Any] | None:
             "of ablations; use that one, or another results folder"
         )
     return content
+
+
+def cache_dir() -> Path:
+    """Where what can be made again is kept: $ABLATIONS_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("ABLATIONS_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablations"

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ablations.drafts import Draft
+from ablations.schema import ABSENT
 
 
 def parts_of(draft: Draft, baseline: Mapping[str, Any]) -> list[str]:
@@ -15,10 +16,16 @@ def parts_of(draft: Draft, baseline: Mapping[str, Any]) -> list[str]:
         draft: The variant.
         baseline: All parameters of the baseline; what equals it is no change and makes no part.
     """
-    combined = [name for name, settings in draft.parts if any(baseline[key] != settings[key].value for key in settings)]
+    combined = [
+        name
+        for name, settings in draft.parts
+        if any(baseline.get(key, ABSENT) != settings[key].value for key in settings)
+    ]
     below = only(draft, draft.own, "").settings
     alone = [
-        key for key, each in draft.own.items() if each.value != (below[key].value if key in below else baseline[key])
+        key
+        for key, each in draft.own.items()
+        if each.value != (below[key].value if key in below else baseline.get(key, ABSENT))
     ]
     return combined + alone
 

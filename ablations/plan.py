@@ -26,7 +26,7 @@ class Variant:
         name: ``baseline``, or the level's name.
         ablation: The ablation it belongs to; None for the baseline.
         group: The ablation's group.
-        changes: Dotted key to value, where it differs from the baseline.
+        changes: Dotted key to value, where it is set and differs from the baseline.
         config: All parameters, flat.
         config_hash: See :func:`config_hash`; of ``config`` without ``silent``.
         label: The changes in words, e.g. ``decoder.layers 4 → 32``.
@@ -98,7 +98,7 @@ def expand(study: Study) -> list[Variant]:
 
 
 def _variant(study: Study, ablation: Ablation, level: Level) -> Variant:
-    config = {**study.baseline, **level.changes}
+    config = {**study.baseline, **level.changes} if level.config is None else dict(level.config)
     identifying = study.schema.identifying(config)
     identity = config_hash(study.experiment, identifying)
     if ablation.search and level.waits_for:

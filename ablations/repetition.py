@@ -6,17 +6,20 @@ The results folder is read, never written.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.errors import AblationsError, MissingRuns, UnknownName, one_of
+from ablations.experiments import schema_for
 from ablations.plan import RunKey, Variant, config_hash, run_keys
-from ablations.schema import load_schema
+from ablations.schema import Schema
 from ablations.store import Store, read_metrics
 
 if TYPE_CHECKING:
@@ -166,12 +169,15 @@ def sampled(records: Sequence[Mapping[str, Any]], size: int, seed: int) -> list[
 # -- what stands in the way -----------------------------------------------------------------------------------
 
 
-def obstacle(record: Mapping[str, Any], say: Callable[[str], None] = lambda line: None) -> str | None:
+def obstacle(
+    record: Mapping[str, Any], say: Callable[[str], None] = lambda line: None, folder: Path | None = None
+) -> str | None:
     """Why a record cannot be run again, or None; makes its data ready.
 
     Args:
         record: The record.
         say: Called with a line on what is being made ready.
+        folder: Where the experiment may lie; by default the current one.
     """
     from ablations import runner
 
@@ -180,7 +186,7 @@ def obstacle(record: Mapping[str, Any], say: Callable[[str], None] = lambda line
     if expected != record["config_hash"]:
         return f"its config has the hash {expected[:12]}, the record says {record['config_hash'][:12]}: it was edited"
     try:
-        problems = list(_misfits(experiment, config))
+        problems = list(_misfits(experiment, config, folder or Path()))
         if problems:
             return f"its config is no longer valid: {'; '.join(problems)}"
         runner.prepare(experiment, [config], say)
@@ -191,11 +197,14 @@ def obstacle(record: Mapping[str, Any], say: Callable[[str], None] = lambda line
     return None
 
 
-def _misfits(experiment: str, config: Mapping[str, Any]) -> Iterator[str]:
+def _misfits(experiment: str, config: Mapping[str, Any], folder: Path) -> Iterator[str]:
     """What the experiment, as it is now, says against a config of then."""
-    schema = load_schema(experiment)
-    if schema is None:
-        return
+    with contextlib.closing(schema_for(experiment, folder)) as schema:
+        yield from _said(schema, config)
+
+
+def _said(schema: Schema, config: Mapping[str, Any]) -> Iterator[str]:
+    """What a schema says against a config: of its values, then of what fits together."""
     said = [(key, schema.problem(key, value)) for key, value in config.items()]
     wrong = [f"{key}: {problem}" for key, problem in said if problem]
     yield from wrong

@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ablations.drafts import Draft, Say, Setting, Settings, checked, name_text, settings_of, value_text
+from ablations.drafts import (
+    Draft,
+    Say,
+    Setting,
+    Settings,
+    checked,
+    merged,
+    name_text,
+    named_settings,
+    settings_of,
+    value_text,
+)
 from ablations.errors import one_of
 from ablations.parts import one_by_one, parts_of, without_each
 from ablations.schema import Schema, described
@@ -82,6 +93,7 @@ class Resolver:
         left_out: Paths whose problems are known.
         profile: Name of the profile, for messages.
         baseline: All parameters of the baseline, flat.
+        given: Those of them that the file sets.
 
     Attributes:
         axes: The swept parameters of an ablation and their levels.
@@ -96,6 +108,7 @@ class Resolver:
         left_out: frozenset[KeyPath],
         profile: str | None,
         baseline: Mapping[str, Any],
+        given: Settings,
     ):
         self.ablations = ablations
         self.schema = schema
@@ -103,6 +116,7 @@ class Resolver:
         self.left_out = left_out
         self.profile = profile
         self.baseline = baseline
+        self.given = given
         self.done: dict[str, tuple[Draft, ...]] = {}
         self.stack: list[str] = []
         self.spread = 0
@@ -135,6 +149,9 @@ class Resolver:
         if start is None:
             return []
         own, sound = dict(start.own), start.sound and not ablation.broken
+        if "named" in ablation.change:
+            by_name, complete = self._named(ablation, start)
+            own, sound = merged(own, by_name), sound and complete
         if "set" in ablation.change:
             given = self._settings(ablation, "set")
             own.update(given or {})
@@ -149,7 +166,7 @@ class Resolver:
             if len(given) > 1:
                 self.say(ablation.paths[given[1]], f"expected one of {', '.join(given)}, found both: keep one")
                 return False
-        beside = [key for key in ("set", *SPREADS) if key in ablation.change]
+        beside = [key for key in ("named", "set", *SPREADS) if key in ablation.change]
         alone = next((key for key in DERIVED if key in ablation.change), None)
         if alone and beside:
             self.say(ablation.paths[beside[0]], f"{alone} stands alone: move {beside[0]} to what it refers to")
@@ -176,6 +193,21 @@ class Resolver:
             return None
         found = settings_of(section, path, self.schema, say, levels)
         return None if count and not found else {**found} if not count else self._damaged(found)
+
+    def _named(self, ablation: Declared, start: Draft) -> tuple[Settings, bool]:
+        """What the named configs of a change set, and whether nothing is wrong with them."""
+        names, path = ablation.change["named"], ablation.paths["named"]
+        wrong: list[KeyPath] = []
+
+        def say(here: KeyPath, message: str) -> None:
+            wrong.append(here)
+            self.say(here, message)
+
+        if not names:
+            say(path, "expected names of the experiment's named configs, found an empty list")
+        held = dict.fromkeys(each.named for each in merged(self.given, start.settings).values() if each.named)
+        kept = [name for place, name in enumerate(names) if (*path, place) not in self.left_out]
+        return named_settings(kept, path, self.schema, say, list(held)), not wrong and kept == names
 
     @staticmethod
     def _damaged(found: Settings) -> Settings:

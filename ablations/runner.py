@@ -24,28 +24,25 @@ import subprocess
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ablations import handles, plan, schema, stopping
 from ablations.claims import Claim, ClaimHeld, ClaimLost, claimed
-from ablations.errors import AblationsError, Diverged, RunFailed, one_of, visible
+from ablations.errors import AblationsError, Diverged, RunFailed, visible
 from ablations.files import read_json, write_atomic
 from ablations.metricslog import MetricsLog, finite, is_number
-from ablations.schema import flatten, nest
+from ablations.sacredconfig import load_experiment
+from ablations.schema import flatten, load_schema, look_beside, nest
 from ablations.secrets import recorded_variables, without_credentials
-from ablations.store import FORMAT, job_of, outcome_of, stays
+from ablations.store import FORMAT, job_of, outcome_of, read_metrics, stays
 
 RECORDED_PACKAGES = (
     "ablations", "datasets", "numpy", "sacred", "tokenizers", "torch", "transformers", "tree-sitter",
     "tree-sitter-java", "tree-sitter-python",
 )  # fmt: skip
-# Sacred 0.8.7 warns of its own dependency at each import; nobody who reads it can act on it.
-warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 EXIT_CODES = {"completed": 0, "pruned": 0, "failed": 1, "diverged": 1, "interrupted": 130}
 UNRECORDED = 74  # exit code of a run whose outcome could not be written (EX_IOERR)
 PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENOMEM}
@@ -54,23 +51,6 @@ RESERVE_BYTES = 256 * 1024  # kept free for the record of a run that fills the d
 
 class Unrecorded(AblationsError):
     """A run's outcome could not be written; its text says what and why."""
-
-
-def load_experiment(reference: str) -> tuple[ModuleType, Any]:
-    """The module and the Sacred experiment that ``package.module:name`` means.
-
-    Raises:
-        AblationsError: There is no such module or experiment, or the module cannot be imported.
-    """
-    module_name, _, name = reference.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise AblationsError(f"experiment {reference}: {module_name} cannot be imported: {error}") from error
-    if not hasattr(module, name):
-        kinds = [each for each, value in vars(module).items() if type(value).__name__ == "Experiment"]
-        raise AblationsError(f"experiment {reference}: {one_of('experiment', name, kinds)}")
-    return module, getattr(module, name)
 
 
 def prepare(reference: str, configs: Iterable[Mapping[str, Any]], say: Callable[[str], None]) -> None:
@@ -110,6 +90,8 @@ def run(run_dir: Path) -> str:
     if job is None:
         raise FileNotFoundError(f"{run_dir / 'job.json'}: expected the description of a run, found nothing")
     os.environ["ABLATIONS_RUN_DIR"] = str(run_dir.resolve())
+    if job["settings"].get("folder"):
+        look_beside(job["experiment"], Path(job["settings"]["folder"]))
     with stopping.noted(), claimed(run_dir, _stop_here, _stop_unless_told) as claim:
         settled = _settled(run_dir, job)
         if settled:
@@ -236,6 +218,8 @@ def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
                 scores = _scores(sacred_run())
             info = dict(sacred_run.info)
             log.verify()
+            if load_schema(job["experiment"]) is None:  # an experiment that knows nothing of us
+                scores = scalar_scores(read_metrics(run_dir / "metrics.jsonl")) | scores
             _check_result(scores, job["settings"].get("metric"))
     except Diverged as cause:
         status, error = "diverged", _described(cause)
@@ -266,6 +250,25 @@ def _check_result(scores: Mapping[str, float], metric: str | None) -> None:
         raise RunFailed(f"expected a finite {metric!r} among what the experiment returns, found {found}")
 
 
+def scalar_scores(points: Iterable[tuple[str, int, float, float]]) -> dict[str, float]:
+    """Scores of logged scalars: the last value, and the least and greatest of those that are finite.
+
+    Args:
+        points: (scalar, step, value, seconds), in the order in which they were logged; a value may be None for NaN.
+
+    >>> scalar_scores([("loss", 0, 2.0, 0.1), ("loss", 1, 0.5, 0.2), ("loss", 2, 1.0, 0.3)])
+    {'loss.last': 1.0, 'loss.min': 0.5, 'loss.max': 2.0}
+    """
+    values: dict[str, list[float]] = {}
+    for name, _, value, _ in points:
+        values.setdefault(name, []).append(math.nan if value is None else value)
+    scores: dict[str, float] = {}
+    for name, logged in values.items():
+        finite_ones = [value for value in logged if math.isfinite(value)] or [math.nan]
+        scores |= {f"{name}.last": logged[-1], f"{name}.min": min(finite_ones), f"{name}.max": max(finite_ones)}
+    return scores
+
+
 def _pruned(run_dir: Path, job: Mapping[str, Any]) -> bool:
     """Whether this attempt was stopped because it did not promise much, which whoever stops it says beforehand."""
     found = read_json(run_dir / "prune.json")
@@ -284,7 +287,8 @@ def _sacred_run(run_dir: Path, job: Mapping[str, Any], log: MetricsLog) -> Any:
     _keep_credentials_out(observer)
     experiment.observers = [observer]
     updates = {**nest(job["config"]), "seed": job["seed"]}
-    sacred_run = experiment._create_run(config_updates=updates, options={"--loglevel": "WARNING"})
+    options = {"--loglevel": "WARNING", "--force": True}  # unknown keys and types were refused before: no warnings
+    sacred_run = experiment._create_run(config_updates=updates, options=options)
     sacred_run._id = _sacred_id(job)
     to_sacred = sacred_run.log_scalar
 
@@ -387,18 +391,34 @@ def _device() -> str:
 
 @functools.cache
 def code_of(reference: str) -> dict[str, Any]:
-    """Hash of an experiment's package and of what decides seeds; the commit they lie in (None outside a checkout)."""
+    """Hash of an experiment's sources and of what decides seeds; the commit they lie in (None outside a checkout).
+
+    The sources are the package that the experiment's module lies in, or, of a script in no package, the script and what
+    it has imported that lies below its folder.
+    """
     module, _ = load_experiment(reference)
-    package = sys.modules[module.__name__.rpartition(".")[0] or module.__name__]
-    source = Path(package.__file__ or "").resolve()
-    root = source.parent if source.name == "__init__.py" else source
-    status = _git(source.parent, "status", "--porcelain", "--", str(root))
+    package = module.__name__.rpartition(".")[0]
+    source = Path(sys.modules[package or module.__name__].__file__ or "").resolve()
+    roots = [source.parent if source.name == "__init__.py" else source]
+    if not package and source.name != "__init__.py":
+        roots = _beside(source)
+    status = _git(source.parent, "status", "--porcelain", "--", *map(str, roots))
     shared = [Path(each.__file__) for each in (plan, schema, sys.modules[__name__]) if each.__file__]
     return {
-        "package_hash": tree_hash(root, *shared),
+        "package_hash": tree_hash(*roots, *shared),
         "git_commit": _git(source.parent, "rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
     }
+
+
+def _beside(script: Path) -> list[Path]:
+    """A script and the imported modules that lie below its folder and are its own."""
+    files = [getattr(each, "__file__", None) for each in list(sys.modules.values())]
+    paths = {Path(each).resolve() for each in files if each and each.endswith(".py")}
+    inner = {path for path in paths if path.is_relative_to(script.parent)}
+    foreign = {"site-packages", "ablations"}
+    own = {path for path in inner if not foreign & set(path.relative_to(script.parent).parts)}
+    return sorted(own | {script})
 
 
 def tree_hash(*roots: Path) -> str:

@@ -9,15 +9,27 @@ Everywhere else a config is *flat*: a dict from dotted key to value (``{"decoder
 from __future__ import annotations
 
 import dataclasses
+import importlib.machinery
 import importlib.util
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ablations.errors import one_of
+
+
+class _Absent:
+    """Says that there is no value; null is one."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT: Any = _Absent()
 
 
 @dataclass(frozen=True)
@@ -26,8 +38,9 @@ class Tunable:
 
     Attributes:
         key: Dotted key.
-        type: ``bool``, ``int``, ``float``, ``str`` or ``list`` (of strings).
-        default: Its value where nothing sets it.
+        type: ``bool``, ``int``, ``float``, ``str`` or ``list``; of an experiment whose config is Sacred's also ``dict``
+            (free entries) or ``object`` (whatever a study file can hold).
+        default: Its value where nothing sets it; ``ABSENT`` where there is none then.
         help: One line: what it is.
         unit: Unit of the value, empty for none.
         optional: Whether ``null`` is allowed.
@@ -38,6 +51,7 @@ class Tunable:
         choices: The closed list of values, empty for any.
         later: Whether it was added when there were results already, its default being what was done until then: at
             the default it is no part of what identifies a run, so that these results stay those of the same runs.
+        items: What a list holds: ``str``, or ``object`` for whatever a study file can hold.
     """
 
     key: str
@@ -52,15 +66,16 @@ class Tunable:
     lt: float | None = None
     choices: tuple[str, ...] = ()
     later: bool = False
+    items: typing.Any = str
 
     def problem(self, value: object) -> str | None:
         """Says what is wrong with a value, or None: its type, its range, or that it is no choice."""
-        if value is None:
+        if value is None and self.type is not object:
             return None if self.optional else f"expected {self.expects}, found null"
         accepted: tuple[type, ...] = (int, float) if self.type is float else (self.type,)
         if not isinstance(value, accepted) or (isinstance(value, bool) and self.type is not bool):
             return f"expected {self.expects}, found {described(value)}{hint(self.type, value)}"
-        if self.type is list and not all(isinstance(item, str) for item in typing.cast(list[object], value)):
+        if isinstance(value, list) and not all(isinstance(item, self.items) and is_plain(item) for item in value):
             return f"expected {self.expects}, found {described(value)}"
         if self.choices and value not in self.choices:
             return one_of("value", value, self.choices)
@@ -86,8 +101,9 @@ class Tunable:
         """The allowed values in words, e.g. ``a number from 0 to below 1``."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list of texts"}
-        words = kind[self.type]
+        words = _KINDS[self.type]
+        if self.type is list and self.items is str:
+            words = "a list of texts"
         return words + self._limits() + (" or null" if self.optional else "")
 
     def _limits(self) -> str:
@@ -100,6 +116,23 @@ class Tunable:
         if above and (high or below):
             return f" {above} and {f'up to {high}' if high else below}"
         return f" of at least {low}" if low else f" of at most {high}" if high else f" {above or below}".rstrip()
+
+
+_KINDS: Mapping[type, str] = {
+    bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "entries",
+    object: "any value",
+}  # fmt: skip
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value is one that a study file and a record can hold: JSON, its numbers finite, its keys text."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and is_plain(each) for key, each in value.items())
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    if isinstance(value, float):
+        return -sys.float_info.max <= value <= sys.float_info.max
+    return value is None or isinstance(value, (bool, int, str))
 
 
 def described(value: object) -> str:
@@ -163,6 +196,19 @@ def tunable(default: Any, help: str, *, unit: str = "", **limits: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Resolved:
+    """The config that settings lead to.
+
+    Attributes:
+        config: All parameters, flat.
+        problems: (key or empty, message) of each setting that the experiment does not take.
+    """
+
+    config: Mapping[str, Any]
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Schema:
     """All tunables of an experiment and the checks that span several of them.
 
@@ -173,16 +219,39 @@ class Schema:
             where nothing is known.
         metrics: The scores its runs end with, each with its better direction, ``max`` or ``min``; empty where
             the experiment does not say.
+        named: Names of the experiment's named configs.
+        required: Keys without a default that the experiment cannot do without.
+        likely: Scores that its source seems to give, where ``metrics`` does not say: good for a hint, no more.
+        resolver: Of an experiment that derives values from others: takes flat settings and names of named configs,
+            returns the config that they lead to. None where a config is the defaults and the settings.
+        expander: Takes names of named configs; returns what the last of them sets after the others.
+        release: Ends what resolving keeps in store.
     """
 
     tunables: Mapping[str, Tunable]
     cross_check: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]] = lambda config: ()
     flops: Callable[[Mapping[str, Any]], float | None] = lambda config: None
     metrics: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    named: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    likely: tuple[str, ...] = ()
+    resolver: Callable[[Mapping[str, Any], tuple[str, ...]], Resolved] | None = None
+    expander: Callable[[tuple[str, ...]], Mapping[str, Any]] = lambda names: {}
+    release: Callable[[], None] = lambda: None
 
     def defaults(self) -> dict[str, Any]:
         """The config where nothing is set, flat."""
-        return {key: each.normal(each.default) for key, each in self.tunables.items()}
+        return {key: each.normal(each.default) for key, each in self.tunables.items() if each.default is not ABSENT}
+
+    def resolve(self, settings: Mapping[str, Any], named: tuple[str, ...] = ()) -> Resolved:
+        """The config that flat settings lead to, on top of named configs."""
+        if self.resolver is not None:
+            return self.resolver(settings, named)
+        return Resolved({**self.defaults(), **settings})
+
+    def close(self) -> None:
+        """Ends what resolving has started; it starts again where it is needed."""
+        self.release()
 
     @property
     def later(self) -> dict[str, Any]:
@@ -246,26 +315,48 @@ def _collect(config_class: type, prefix: str, found: dict[str, Tunable]) -> None
         )
 
 
+def look_beside(experiment: str, folder: Path) -> None:
+    """Lets an experiment be imported that lies beside its study, as Python does for a script that is run.
+
+    Args:
+        experiment: ``package.module:name``.
+        folder: That of the study.
+    """
+    outermost, place = experiment.partition(":")[0].partition(".")[0], str(folder.resolve())
+    if ((folder / f"{outermost}.py").is_file() or (folder / outermost).is_dir()) and place not in sys.path:
+        sys.path.insert(0, place)
+        importlib.invalidate_caches()
+
+
 def load_schema(experiment: str) -> Schema | None:
     """The schema of ``package.module:name``, without importing the experiment itself.
 
-    An experiment publishes one as a dataclass ``Config`` in a module ``config`` beside its own module, which
-    must import nothing heavy. Returns None where there is no such module.
-
-    Raises:
-        ModuleNotFoundError: The package of the experiment cannot be found.
+    An experiment may publish one as a dataclass ``Config`` in a module ``config`` beside its own module, with fields
+    made by :func:`tunable`; that module must import nothing heavy. Returns None where there is no such module: others
+    of that name are not imported.
     """
-    module = experiment.partition(":")[0]
-    package = module.rpartition(".")[0]
+    package = experiment.partition(":")[0].rpartition(".")[0]
     name = f"{package}.config" if package else "config"
-    if package and importlib.util.find_spec(package) is None:
-        raise ModuleNotFoundError(f"no module named {package!r}", name=package)
-    if importlib.util.find_spec(name) is None:
+    source = source_of(name)
+    if source is None or b"tunable" not in source.read_bytes():
         return None
     config_class = getattr(importlib.import_module(name), "Config", None)
     if not isinstance(config_class, type) or not dataclasses.is_dataclass(config_class):
         return None
     return schema_of(config_class)
+
+
+def source_of(module: str) -> Path | None:
+    """The file of a module, found without importing anything; None where there is none."""
+    outermost, *parts = module.split(".")
+    spec: importlib.machinery.ModuleSpec | None = importlib.util.find_spec(outermost)
+    for place in range(len(parts)):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        name = ".".join([outermost, *parts[: place + 1]])
+        spec = importlib.machinery.PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    path = Path(spec.origin) if spec is not None and spec.origin else None
+    return path if path is not None and path.suffix == ".py" and path.is_file() else None
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

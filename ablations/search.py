@@ -21,10 +21,11 @@ from ablations.errors import AblationsError
 from ablations.executors.base import Ending, Executor, Job, State
 from ablations.files import write_atomic
 from ablations.plan import RunKey, Variant, seed_for
+from ablations.schema import ABSENT
 from ablations.space import Dimension, Search
 from ablations.store import Store
 from ablations.study import Ablation, Study
-from ablations.trials import Trial, ledger_path, read_trials, search_of, trial_hash, write_trials
+from ablations.trials import Trial, ledger_path, read_trials, search_of, trial_config, trial_hash, write_trials
 
 if TYPE_CHECKING:
     import optuna
@@ -251,7 +252,7 @@ def make_trials(
 def _proposal(study: Study, ablation: Ablation, number: int, values: Mapping[str, Any]) -> _Proposal:
     config, identity = trial_hash(study, ablation, values)
     name = f"{ablation.name}=trial-{number}"
-    changes = {key: value for key, value in config.items() if value != study.baseline[key]}
+    changes = {key: value for key, value in config.items() if value != study.baseline.get(key, ABSENT)}
     variant = Variant(
         name=name,
         ablation=ablation.name,
@@ -262,7 +263,8 @@ def _proposal(study: Study, ablation: Ablation, number: int, values: Mapping[str
         label=", ".join(f"{key} = {value}" for key, value in values.items()),
         silent=study.schema.silent(config),
     )
-    misfit = next((f"{key}: {message}" for key, message in study.schema.cross_check(config)), None)
+    said = (*trial_config(study, ablation, values).problems, *study.schema.cross_check(config))
+    misfit = next((f"{key}: {message}".removeprefix(": ") for key, message in said), None)
     return _Proposal(number, values, variant, RunKey(name, search_of(ablation).seed, identity), misfit)
 
 

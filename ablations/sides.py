@@ -127,7 +127,7 @@ def read_side(name: str, results: Path | None = None, profile: str | None = None
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / Path(file).name
         copy.write_text(_as_of(Path(file), commit), encoding="utf-8")
-        return _study(name, copy, results or Path(file).parent / "results", profile)
+        return _study(name, copy, results or Path(file).parent / "results", profile, beside=Path(file).parent)
 
 
 def _as_of(file: Path, commit: str) -> str:
@@ -142,14 +142,14 @@ def _as_of(file: Path, commit: str) -> str:
     return done.stdout
 
 
-def _study(name: str, path: Path, results: Path, profile: str | None) -> Side:
+def _study(name: str, path: Path, results: Path, profile: str | None, beside: Path | None = None) -> Side:
     from ablations.standing import standing
     from ablations.store import Store
     from ablations.study import load_study
 
     store = Store(results)
     try:
-        study = standing(load_study(path, profile), store)
+        study = standing(load_study(path, profile, beside), store)
     except StudyError as error:
         raise StudyError(name, error.problems) from error
     comparisons = _comparisons(study, store)

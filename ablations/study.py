@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ablations import machine
-from ablations.errors import Problem, StudyError, one_of
+from ablations.errors import AblationsError, Problem, StudyError, one_of
+from ablations.experiments import schema_for
 from ablations.resolve import DERIVED, SPREADS, STARTS
-from ablations.schema import Schema, load_schema
+from ablations.schema import Schema
 from ablations.space import Search
 from ablations.study_file import NAME, NAME_RULE, REFERENCE_EXPERIMENT, Parsed, StudyFile, parse
 from ablations.view import Level, Step, View
@@ -30,8 +32,8 @@ class Ablation:
         question: The question it answers; may be empty.
         expect: What was expected before the runs: ``better``, ``worse``, ``same``, or None.
         family: Ablations of a family are corrected together.
-        kind: ``set``, ``sweep``, ``grid``, ``search``, ``extends``, ``combine``, ``leave_one_out`` or ``path``; of a
-            sweep, grid or search on top of another start, ``sweep``, ``grid`` or ``search``.
+        kind: ``set``, ``named``, ``sweep``, ``grid``, ``search``, ``extends``, ``combine``, ``leave_one_out`` or
+            ``path``; of a sweep, grid or search on top of another start, ``sweep``, ``grid`` or ``search``.
         levels: The variants that are its own, in order. A path or leave_one_out has none for a config that another
             variant has: that one's runs serve.
         parts: Of a combination that is nothing but its parts: the names of the combined variants. Of leave_one_out
@@ -99,6 +101,7 @@ class Study:
         profile: The profile in force, or None.
         schema: What the experiment lets one set.
         baseline: All parameters of the baseline, flat.
+        given: Those of them that the file sets, also by named configs.
         ablations: In the order of the file, without those the profile skips.
         skipped: Names of those.
         text: The file as read.
@@ -136,33 +139,42 @@ class Study:
     rounds: tuple[int, ...] = ()
     taken: tuple[Look, ...] = ()
     executors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where the file lies, and its experiment may."""
+        return self.path.resolve().parent
 
 
-def load_study(path: str | Path, profile: str | None = None) -> Study:
+def load_study(path: str | Path, profile: str | None = None, beside: Path | None = None) -> Study:
     """Reads, checks and resolves a study file.
 
     Args:
         path: The file.
         profile: Name of a profile of the file; None takes ``gpu`` where a GPU is visible, else ``cpu``, if the
             file has them.
+        beside: Folder in which the experiment may lie; by default the file's.
 
     Raises:
         StudyError: The file cannot be read, or anything is wrong with it, in any profile; carries all problems.
     """
     path = Path(path)
     document, text = _read(path)
-    schema, problems = _schema(document)
+    schema, problems = _schema(document, beside or path.parent)
     parsed = parse(document, schema.sections if schema else ())
     problems = [*document.problems, *problems, *parsed.problems]
     chosen = _chosen_profile(parsed.file, profile, problems)
-    if schema:
+    if not schema:
+        raise StudyError(str(path), dict.fromkeys(problems))
+    with contextlib.closing(schema):
         problems += _about_keys(parsed, document, schema)
         views = {name: View(parsed, document, schema, name) for name in _profiles(parsed.file, chosen)}
         problems += _merged(views)
-    if problems or not schema:
-        raise StudyError(str(path), dict.fromkeys(problems))
-    left_aside = profile is None and chosen != "gpu" and "gpu" in parsed.file.profiles and bool(machine.gpus())
-    return _study(path, text, parsed.file, schema, views[chosen], left_aside)
+        if problems:
+            raise StudyError(str(path), dict.fromkeys(problems))
+        left_aside = profile is None and chosen != "gpu" and "gpu" in parsed.file.profiles and bool(machine.gpus())
+        return _study(path, text, parsed.file, schema, views[chosen], left_aside)
 
 
 def _read(path: Path) -> tuple[Document, str]:
@@ -182,20 +194,17 @@ def _read(path: Path) -> tuple[Document, str]:
     return document, text
 
 
-def _schema(document: Document) -> tuple[Schema | None, list[Problem]]:
+def _schema(document: Document, folder: Path) -> tuple[Schema | None, list[Problem]]:
     """What the experiment lets one set; the reference experiment's where the file's is malformed."""
     given = document.data.get("experiment") if isinstance(document.data, dict) else None
     well_formed = isinstance(given, str) and all(part.isidentifier() for part in given.replace(":", ".").split("."))
     experiment = given if isinstance(given, str) and well_formed and given.count(":") == 1 else REFERENCE_EXPERIMENT
     try:
-        schema = load_schema(experiment)
-    except Exception as error:  # whatever a stranger's module does while it is imported
+        return schema_for(experiment, folder), []
+    except AblationsError as error:
+        problem = str(error).removeprefix(f"experiment {experiment}: ")
+    except Exception as error:  # whatever a stranger's module config does while it is imported
         problem = f"expected an experiment that can be imported, found {experiment}: {type(error).__name__}: {error}"
-        return None, [document.problem(("experiment",), problem)]
-    if schema:
-        return schema, []
-    config = f"{experiment.partition(':')[0].rpartition('.')[0]}.config".removeprefix(".")
-    problem = f"expected a dataclass Config with the parameters of {experiment} in a module {config}, found none"
     return None, [document.problem(("experiment",), problem)]
 
 
@@ -234,6 +243,9 @@ def _about_keys(parsed: Parsed, document: Document, schema: Schema) -> Iterator[
             if other != name:
                 where = document.line((section, other))
                 yield document.problem(path, f"{name} differs from {other} (line {where}) in case only: choose another")
+    if not schema.metrics and "metric" not in file.model_fields_set and ("metric",) not in parsed.left_out:
+        likely = f" (it seems to give {', '.join(schema.likely)})" if schema.likely else ""
+        yield document.problem((), f"expected metric, a score that {file.experiment} gives, found none{likely}")
     if schema.metrics and file.metric not in schema.metrics and ("metric",) not in parsed.left_out:
         yield document.problem(("metric",), one_of("metric", file.metric, schema.metrics))
     if file.standard_seeds < file.min_seeds:
@@ -279,13 +291,14 @@ def _study(path: Path, text: str, file: StudyFile, schema: Schema, view: View, g
         ablations=tuple(_ablation(name, view) for name in view.drafts),
         skipped=tuple(name for name, each in view.declared.items() if each is None),
         text=text,
-        notes=tuple(_notes(file, view, gpu_left_aside)),
+        notes=tuple(_notes(file, schema, view, gpu_left_aside)),
         rounds=view.rounds,
         executors=MappingProxyType(view.executors),
+        given=MappingProxyType({key: each.value for key, each in view.baseline.items()}),
     )
 
 
-def _notes(file: StudyFile, view: View, gpu_left_aside: bool) -> Iterator[str]:
+def _notes(file: StudyFile, schema: Schema, view: View, gpu_left_aside: bool) -> Iterator[str]:
     if gpu_left_aside:
         absent = ", ".join(_absent(file, "gpu"))
         yield f"there is a GPU, but profile gpu needs {absent}, which is not there (--profile gpu insists)"
@@ -293,6 +306,8 @@ def _notes(file: StudyFile, view: View, gpu_left_aside: bool) -> Iterator[str]:
     if pairs < file.min_seeds:
         counted = f"{pairs} seed{'' if pairs == 1 else 's'}"
         yield f"{counted}: differences are shown, verdicts need {file.min_seeds} (min_seeds)"
+    if file.direction is None and not schema.metrics:
+        yield f"no direction: a larger {file.metric} counts as better (direction: min if a smaller one is)"
     if file.smallest_effect is None:
         yield "no smallest_effect: an arm can be shown to differ, not to be equivalent"
 
@@ -303,7 +318,7 @@ def _ablation(name: str, view: View) -> Ablation:
     if declared is None or not drafts:
         raise ValueError(f"{name} has no variants")  # load_study has said why, or this is a bug
     file, change = declared.file, declared.change
-    kind = next(key for key in (*DERIVED, *SPREADS, "combine", "extends", "set") if key in change)
+    kind = next(key for key in (*DERIVED, *SPREADS, "combine", "extends", "set", "named") if key in change)
     steps = view.steps(name)
     parts = [step.part for step in steps if step.part]
     if kind == "combine" and not drafts[0].own:

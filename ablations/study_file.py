@@ -207,6 +207,9 @@ class Change(_Part):
     order: Annotated[list[str] | None, FilledIn] = Field(
         None, description="Parts or parameters that a path adds first, in this order; the others follow."
     )
+    named: Annotated[list[str] | None, FilledIn] = Field(
+        None, description="Named configs of the Sacred experiment, applied one after the other, before set."
+    )
 
 
 CHANGES = tuple(key for key in Change.model_fields if key != "order")
@@ -240,6 +243,7 @@ class ProfileFile(_Part):
         description="Number of seeds, the list of them, or {min, max, step} for adaptive ones.",
         validate_default=False,
     )
+    named: list[str] = Field([], description="Named configs of the experiment, after the study's own baseline.")
     baseline: Settings = Field({}, description="Parameters that differ from the study's baseline.")
     executors: dict[str, Settings] = Field(
         {}, description="Options of executors that differ, by executor; each takes the place of the study's own."
@@ -288,6 +292,9 @@ class StudyFile(_Part):
         description="Number of seeds (5 means 0 to 4), the list of them, or {min, max, step}: all arms take min seeds, "
         "undecided ones step more at a time, up to max.",
         validate_default=True,
+    )
+    named: list[str] = Field(
+        [], description="Named configs of the Sacred experiment that the baseline begins with, one after the other."
     )
     baseline: Settings = Field({}, description="Parameters of the baseline; the experiment's defaults hold elsewhere.")
     executors: dict[str, Settings] = Field(

@@ -5,38 +5,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ablations import executor_options
+from ablations.experiments import schema_for
 from ablations.resolve import DERIVED, SPREADS, STARTS
-from ablations.schema import Schema, Tunable, load_schema
+from ablations.schema import ABSENT, Schema, Tunable
 from ablations.study_file import CHANGES, NAME, NAME_RULE, REFERENCE_EXPERIMENT, StudyFile
 
 Json = dict[str, Any]
 
-_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object"}
 _LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
 
-def study_schema(experiment: str = REFERENCE_EXPERIMENT) -> Json:
+def study_schema(experiment: str = REFERENCE_EXPERIMENT, folder: Path | None = None) -> Json:
     """The JSON Schema of study files of an experiment.
 
+    Args:
+        experiment: ``package.module:name``.
+        folder: Where it may lie; by default the current one.
+
     Raises:
-        ValueError: The experiment does not say what may be set.
+        AblationsError: There is no such experiment.
     """
-    schema = load_schema(experiment)
-    if schema is None:
-        raise ValueError(f"{experiment} has no dataclass Config in a module config beside it")
+    with contextlib.closing(schema_for(experiment, folder or Path())) as schema:
+        return _study_schema(experiment, schema)
+
+
+def _study_schema(experiment: str, schema: Schema) -> Json:
     shape = StudyFile.model_json_schema()
     parts = shape["$defs"]
+    for owner in (shape, parts["ProfileFile"], parts["AblationFile"], parts["Override"]):
+        _fill_named(owner["properties"], schema)
     for change in (parts["AblationFile"], parts["Override"]):
         _fill_change(change)
     parts["Override"]["properties"].pop("skip")
-    parts["AblationFile"]["anyOf"] = [{"required": [key]} for key in CHANGES]
+    changes = [key for key in CHANGES if key in parts["AblationFile"]["properties"]]
+    parts["AblationFile"]["anyOf"] = [{"required": [key]} for key in changes]
     for owner, key in ((shape, "ablations"), (shape, "profiles"), (parts["ProfileFile"], "ablations")):
         owner["properties"][key]["propertyNames"] = _names()
     for owner in (shape, parts["ProfileFile"]):
@@ -76,6 +88,14 @@ def _executors() -> Json:
     }
 
 
+def _fill_named(properties: Json, schema: Schema) -> None:
+    """Says which named configs there are; no such key where there are none."""
+    if schema.named:
+        properties["named"] |= {"items": {"enum": list(schema.named)}}
+    else:
+        del properties["named"]
+
+
 def _names() -> Json:
     return {"pattern": f"^{NAME.pattern}$", "description": f"A name: {NAME_RULE}."}
 
@@ -92,7 +112,7 @@ def _fill_change(change: Json) -> None:
     properties["combine"] |= {"minItems": 1, "uniqueItems": True}
     properties["order"] |= {"minItems": 1, "uniqueItems": True}
     rivals = [pair for keys in (STARTS, SPREADS) for pair in itertools.combinations(keys, 2)]
-    rivals += [(derived, key) for derived in DERIVED for key in ("set", *SPREADS)]
+    rivals += [(derived, key) for derived in DERIVED for key in ("named", "set", *SPREADS) if key in properties]
     change["dependentRequired"] = {"order": ["path"]}
     change["not"] = {"anyOf": [{"required": list(pair)} for pair in rivals]}
 
@@ -127,11 +147,15 @@ def _range() -> Json:
 def _value(tunable: Tunable) -> Json:
     """A parameter's type, range, default, and what it is."""
     unit = f" [{tunable.unit}]" if tunable.unit else ""
-    value: Json = {"description": f"{tunable.help}{unit}", "default": tunable.default}
+    value: Json = {"description": f"{tunable.help}{unit}"}
+    if tunable.default is not ABSENT:
+        value["default"] = tunable.default
     if tunable.choices:
         return {**value, "enum": [*tunable.choices, *([None] if tunable.optional else [])]}
     if tunable.type is list:
-        return {**value, "type": "array", "items": {"type": "string"}}
+        return {**value, "type": "array", "items": {"type": "string"} if tunable.items is str else {}}
+    if tunable.type is object:
+        return value
     kind = _TYPES[tunable.type]
     limits = {name: getattr(tunable, limit) for limit, name in _LIMITS.items() if getattr(tunable, limit) is not None}
     return {**value, "type": [kind, "null"] if tunable.optional else kind, **limits}

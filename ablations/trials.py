@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ablations.files import read_versioned, write_atomic
 from ablations.plan import config_hash
+from ablations.schema import ABSENT, Resolved
 from ablations.store import Store
 from ablations.study import Ablation, Level, Study
 from ablations.view import change_label
@@ -136,10 +137,13 @@ def _level(study: Study, ablation: Ablation, search: Search, store: Store) -> Le
     if winner is None:
         return replace(level, waits_for=f"its search found nothing: none of its {len(trials)} trials completed")
     found = {**search.fixed, **winner.values}
-    changes = {key: found[key] for key in study.schema.tunables if key in found and found[key] != study.baseline[key]}
+    config = trial_config(study, ablation, winner.values).config
+    order = [key for key in study.schema.tunables if key in found and key in config]
+    changes = {key: config[key] for key in order if config[key] != study.baseline.get(key, ABSENT)}
     what = change_label(changes, study.baseline) or "no change"
     label = f"{what} (best of {len(trials)} trials by {search.objective})"
-    return Level(level.name, MappingProxyType(changes), label)
+    whole = MappingProxyType(dict(config)) if study.schema.resolver else None
+    return Level(level.name, MappingProxyType(changes), label, config=whole)
 
 
 def trial_runs(study: Study, store: Store) -> frozenset[str]:
@@ -160,7 +164,12 @@ def trial_table(study: Study, ablation: Ablation, store: Store) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["number", "run_id", "state", "value", *keys]).astype({"value": float})
 
 
+def trial_config(study: Study, ablation: Ablation, values: Mapping[str, Any]) -> Resolved:
+    """All parameters of a trial, as the experiment derives them from the values that are set."""
+    return study.schema.resolve({**study.given, **search_of(ablation).fixed, **values})
+
+
 def trial_hash(study: Study, ablation: Ablation, values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The config of a trial and its hash."""
-    config = {**start_of(study, ablation), **values}
+    config = dict(trial_config(study, ablation, values).config)
     return config, config_hash(study.experiment, study.schema.identifying(config))

@@ -85,7 +85,7 @@ def verify_runs(store: Store, study: Study | None, wanted: Wanted, out: Console,
     if not as_json:
         out.print(f"{len(chosen)} of {len(records)} completed runs, repeated from their records.", highlight=False)
     with _scratch(wanted.into) as folder:
-        reasons = _obstacles(chosen, progress)
+        reasons = _obstacles(chosen, progress, study.folder if study else Path())
         runnable = [each for each in chosen if each["run_id"] not in reasons]
         with LiveWatcher(progress, "") if progress.is_terminal else Silent() as watching:
             repetition.repeat(
@@ -185,7 +185,7 @@ def _scratch(into: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _obstacles(records: Sequence[Mapping[str, Any]], progress: Console) -> dict[str, str]:
+def _obstacles(records: Sequence[Mapping[str, Any]], progress: Console, folder: Path) -> dict[str, str]:
     """Why runs cannot be repeated, by run id; each config is made ready once."""
 
     def say(line: str) -> None:
@@ -195,7 +195,7 @@ def _obstacles(records: Sequence[Mapping[str, Any]], progress: Console) -> dict[
     of_config: dict[str, str | None] = {}
     for record in records:
         if record["config_hash"] not in of_config:
-            of_config[record["config_hash"]] = repetition.obstacle(record, say)
+            of_config[record["config_hash"]] = repetition.obstacle(record, say, folder)
     found = {record["run_id"]: of_config[record["config_hash"]] for record in records}
     return {run_id: reason for run_id, reason in found.items() if reason}
 

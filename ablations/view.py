@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ablations import executor_options
-from ablations.drafts import Draft, Settings, settings_of, value_text
+from ablations.drafts import Draft, Settings, merged, named_settings, settings_of, value_text
 from ablations.errors import one_of
 from ablations.resolve import DERIVED, Resolver, declared
-from ablations.schema import Schema
+from ablations.schema import ABSENT, Resolved, Schema
 from ablations.space import Search
 from ablations.study_file import Parsed, StudyFile
 from ablations.yamlfile import Document, KeyPath
@@ -24,16 +24,18 @@ class Level:
 
     Attributes:
         name: The variant's name: the ablation's, or e.g. ``layers=32``.
-        changes: Dotted key to value, where it differs from the baseline.
+        changes: Dotted key to value, where it is set and differs from the baseline.
         label: The changes in words, e.g. ``decoder.layers 4 → 32``.
         waits_for: What has to be done before the variant is known, in words; empty where it is. Until then its changes
             are those that its search starts from.
+        config: All parameters; None where they are the baseline's and the changes.
     """
 
     name: str
     changes: Mapping[str, Any]
     label: str
     waits_for: str = ""
+    config: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,11 @@ class View:
         if self.rounds:
             self._check_rounds(file, part is not None and part.seeds is not None)
         self.baseline = self._baseline(file)
-        self.config = {**schema.defaults(), **{key: each.value for key, each in self.baseline.items() if each.valid}}
+        self.config = dict(self._resolved({}).config)
+        self._check_required(file)
         self.executors = self._executors(file)
         self.declared = declared(file, profile, parsed.left_out, self.say)
-        resolver = Resolver(self.declared, schema, self.say, parsed.left_out, profile, self.config)
+        resolver = Resolver(self.declared, schema, self.say, parsed.left_out, profile, self.config, self.baseline)
         self.drafts = {
             name: tuple(map(self._with_objective, resolver.drafts(name)))
             for name, each in self.declared.items()
@@ -132,7 +135,7 @@ class View:
         """Options by executor: the study's, with the profile's in their place."""
         own = file.profiles[self.profile].executors if self.profile else {}
         root: KeyPath = ("profiles", str(self.profile))
-        merged: dict[str, dict[str, Any]] = {}
+        found: dict[str, dict[str, Any]] = {}
         for name in dict.fromkeys((*file.executors, *own)):
             options = {**file.executors.get(name, {}), **own.get(name, {})}
             for key, message in executor_options.problems(name, options):
@@ -142,24 +145,42 @@ class View:
                     (*path, key) if key in options else path,
                     message if key in options or not key else f"{key}: {message}",
                 )
-            merged[name] = options
-        return merged
+            found[name] = options
+        return found
 
     def _baseline(self, file: StudyFile) -> Settings:
-        settings = settings_of(file.baseline, ("baseline",), self.schema, self.say)
+        named = named_settings(file.named, ("named",), self.schema, self.say, ())
+        settings = merged(named, settings_of(file.baseline, ("baseline",), self.schema, self.say))
         if self.profile:
-            path: KeyPath = ("profiles", self.profile, "baseline")
-            settings.update(settings_of(file.profiles[self.profile].baseline, path, self.schema, self.say))
+            profile, path = file.profiles[self.profile], ("profiles", self.profile)
+            named = named_settings(profile.named, (*path, "named"), self.schema, self.say, file.named)
+            own = settings_of(profile.baseline, (*path, "baseline"), self.schema, self.say)
+            settings = merged(settings, named, own)
         return settings
+
+    def _check_required(self, file: StudyFile) -> None:
+        for key in self.schema.required:
+            if key not in self.config and key not in self.baseline:
+                needed = f"{file.experiment} needs it and its config does not give it: set it in the baseline"
+                self.say(("baseline",), f"expected a value for {key}, found none: {needed}")
+
+    def _resolved(self, settings: Settings) -> Resolved:
+        """The config that the baseline's settings and further ones lead to."""
+        both = merged(self.baseline, settings)
+        named = dict.fromkeys(each.named for each in both.values() if each.named)
+        given = {key: each.value for key, each in both.items() if each.valid and not each.named}
+        return self.schema.resolve(given, tuple(named))
+
+    def config_of(self, draft: Draft) -> Mapping[str, Any]:
+        """All parameters of a variant, flat."""
+        return self._resolved(draft.settings).config
 
     def _cross(self, settings: Settings) -> dict[tuple[str, str], None]:
         """What the experiment says against a config: key and message."""
-        merged = {**self.baseline, **settings}
-        known = _Known(
-            {**self.config, **{key: each.value for key, each in settings.items()}},
-            {key for key, each in merged.items() if not each.valid},
-        )
-        said: dict[tuple[str, str], None] = {}
+        both = merged(self.baseline, settings)
+        unknown = {key for key, each in both.items() if not each.valid}
+        known = _Known({**self.config, **{key: each.value for key, each in settings.items()}}, unknown)
+        said: dict[tuple[str, str], None] = {} if unknown else dict.fromkeys(self._resolved(settings).problems)
         try:
             for key, message in self.schema.cross_check(known):
                 said[key, message] = None
@@ -242,15 +263,15 @@ class View:
         settings = draft.settings
         if draft.search or not draft.sound or not all(each.valid for each in settings.values()):
             return True
-        changes = self.changes(draft)
-        if not changes:
+        config = self.config_of(draft)
+        if config == self.config:
             written = self.declared[ablation]
             if written and "grid" in written.change:
                 return False
             same = ", ".join(f"{key} is {value_text(each.value)} there, too" for key, each in settings.items())
             self.say(draft.path, f"{draft.name} changes nothing: it resolves to the baseline's config ({same})")
             return True
-        fingerprint = json.dumps(changes, sort_keys=True)
+        fingerprint = json.dumps(dict(config), sort_keys=True)
         other, path = configs.setdefault(fingerprint, (draft.name, draft.path))
         if other != draft.name and self._rank(ablation):
             self.same[draft.name] = other
@@ -261,13 +282,15 @@ class View:
         return True
 
     def changes(self, draft: Draft) -> dict[str, Any]:
-        """What differs from the baseline, in the order of the schema."""
-        settings = draft.settings
-        return {
-            key: settings[key].value
-            for key in self.schema.tunables
-            if key in settings and settings[key].value != self.config[key]
-        }
+        """What is set and differs from the baseline, in the order of the schema.
+
+        What the experiment derives from that is in :meth:`config_of`, and stands here only where it is all there is.
+        """
+        settings, config = draft.settings, self.config_of(draft)
+        order = dict.fromkeys((*self.schema.tunables, *config))
+        differing = [key for key in order if key in config and config[key] != self.config.get(key, ABSENT)]
+        own = [key for key in differing if key in settings]
+        return {key: config[key] for key in own or differing}
 
     def levels(self, name: str) -> tuple[Level, ...]:
         """An ablation's variants."""
@@ -277,6 +300,7 @@ class View:
                 MappingProxyType(changes),
                 f"best of a search: {draft.search.label}" if draft.search else change_label(changes, self.config),
                 "its search has not begun" if draft.search else "",
+                MappingProxyType(dict(self.config_of(draft))) if self.schema.resolver else None,
             )
             for draft in self.kept[name]
             for changes in [self.changes(draft)]
@@ -288,10 +312,10 @@ class View:
         if not written or not rank:
             return ()
         whole, parts = self.pieces[name]
-        configs = [{**self.config, **self.changes(draft)} for draft in self.drafts[name]]
+        configs = [self.config_of(draft) for draft in self.drafts[name]]
         is_path = DERIVED[rank - 1] == "path"
         befores = [self.config, *configs] if is_path else configs
-        afters = configs if is_path else [{**self.config, **self.changes(whole)}] * len(configs)
+        afters = configs if is_path else [self.config_of(whole)] * len(configs)
         steps = tuple(
             Step(self.same.get(draft.name, draft.name), part, _difference(before, after))
             for draft, part, before, after in zip(self.drafts[name], parts, befores, afters, strict=False)
@@ -300,7 +324,7 @@ class View:
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    return change_label({key: value for key, value in after.items() if value != before[key]}, before)
+    return change_label({key: value for key, value in after.items() if value != before.get(key, ABSENT)}, before)
 
 
 def change_label(changes: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
@@ -309,4 +333,5 @@ def change_label(changes: Mapping[str, Any], baseline: Mapping[str, Any]) -> str
     >>> change_label({"decoder.layers": 32}, {"decoder.layers": 4})
     'decoder.layers 4 → 32'
     """
-    return ", ".join(f"{key} {value_text(baseline[key])} → {value_text(value)}" for key, value in changes.items())
+    before = {key: f"{value_text(baseline[key])} → " if key in baseline else "→ " for key in changes}
+    return ", ".join(f"{key} {before[key]}{value_text(value)}" for key, value in changes.items())

@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from ablations.files import cache_dir
 from ablations.naming import corpora, synonyms
 from ablations.naming import data as naming_data
 from ablations.naming.config import Data
-from ablations.naming.experiment import cache_dir
 
 NEAR = """
 get/fetch, remove/delete, make/create, make/build, create/build, build/construct, init/initialize, dir/directory,

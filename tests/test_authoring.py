@@ -195,7 +195,7 @@ def test_a_study_to_start_from_is_valid_and_shows_every_parameter(tmp_path):
     ("experiment", "said"),
     [
         ("coin", "expected package.module:name of a Sacred experiment, found coin"),
-        ("nowhere.experiment:ex", "nowhere.experiment:ex cannot be imported: ModuleNotFoundError"),
+        ("nowhere.experiment:ex", "nowhere.experiment cannot be imported, for no module nowhere is installed"),
     ],
 )
 def test_an_experiment_that_cannot_be_used_is_said_before_anything_is_written(tmp_path, experiment, said):

@@ -12,6 +12,7 @@ ROWS = [
     {"handles"},
     {"claims", "index"},
     {"schema", "yamlfile", "spikes"},
+    {"experiments"},
     {"study_file", "executor_options"},
     {"drafts"},
     {"parts", "space"},
@@ -26,6 +27,7 @@ ROWS = [
     {"standing", "packing", "upkeep"},
     {"reporting"},
     {"naming"},
+    {"sacredconfig"},
     {"runner"},
     {"executors"},
     {"jobs"},
@@ -40,9 +42,15 @@ BANNED = {
     "reporting": {"torch", "transformers", "datasets", "sacred"},
     "executors": {"torch", "transformers", "datasets", "sacred", "analysis", "reporting", "naming"},
     "naming": {"analysis", "reporting"},
+    "sacredconfig": {"torch", "transformers", "datasets", "analysis", "reporting", "naming"},
     "runner": {"torch", "transformers", "datasets", "analysis", "reporting", "naming"},
 }
-HOME = {"torch": {"naming"}, "transformers": {"naming"}, "datasets": {"naming"}, "sacred": {"naming", "runner"}}
+HOME = {
+    "torch": {"naming"},
+    "transformers": {"naming"},
+    "datasets": {"naming"},
+    "sacred": {"naming", "runner", "sacredconfig"},
+}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

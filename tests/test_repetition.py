@@ -127,7 +127,7 @@ def test_a_record_that_cannot_be_repeated_says_why(ran):
     assert "expected a number from 0 to 1, found 3" in obstacle(with_config(**{"coin.weight": 3.0}))
     gone = {**record, "experiment": "no_such_module.at_all:ex"}
     gone["config_hash"] = repetition.config_hash(gone["experiment"], gone["config"])
-    assert "no module named 'no_such_module'" in obstacle(gone)
+    assert "no module no_such_module is installed or lies beside the study" in obstacle(gone)
 
 
 def test_data_that_are_gone_are_said_and_not_searched_for(ran, tmp_path, monkeypatch, capsys):

@@ -114,9 +114,18 @@ def test_an_experiment_without_a_config_has_no_schema():
     assert load_schema("json.decoder:ex") is None
 
 
-def test_a_package_that_is_not_there_is_named():
-    with pytest.raises(ModuleNotFoundError, match="no module named 'nowhere'"):
-        load_schema("nowhere.at_all:ex")
+def test_a_package_that_is_not_there_has_no_schema():
+    assert load_schema("nowhere.at_all:ex") is None
+
+
+def test_a_config_of_other_makers_is_no_schema_and_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "strangers").mkdir()
+    (tmp_path / "strangers" / "__init__.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "strangers" / "config.py").write_text(
+        "from dataclasses import dataclass\n@dataclass\nclass Config: ..."
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_schema("strangers.train:ex") is None
 
 
 @given(NESTED)

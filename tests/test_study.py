@@ -511,14 +511,14 @@ WRONG = {
         ONE + "  x:\n    sett: {decoder.layers: 3}\n",
         [
             "4 ablations.x.sett: unknown key 'sett'; did you mean 'set'? (valid: set, sweep, grid, search, combine, "
-            "extends, leave_one_out, path, order, group, question, expect, … 1 more)"
+            "extends, leave_one_out, path, order, named, group, question, … 2 more)"
         ],
     ),
     "an unknown key of a profile": (
         "study: a\nprofiles:\n  cpu: {seed: 3}\n",
         [
-            "3 profiles.cpu.seed: unknown key 'seed'; did you mean 'seeds'? (valid: needs, seeds, baseline, executors, "
-            "ablations)"
+            "3 profiles.cpu.seed: unknown key 'seed'; did you mean 'seeds'? (valid: needs, seeds, named, baseline, "
+            "executors, ablations)"
         ],
     ),
     "executors and options that there are not": (
@@ -543,7 +543,7 @@ WRONG = {
         "study: a\nprofiles:\n  cpu: {ablations: {x: {group: y}}}\nablations: {x: {set: {decoder.layers: 3}}}\n",
         [
             "3 profiles.cpu.ablations.x.group: unknown key 'group' (valid: set, sweep, grid, search, combine, "
-            "extends, leave_one_out, path, order)"
+            "extends, leave_one_out, path, order, named)"
         ],
     ),
     "a parameter outside set": (
@@ -664,7 +664,7 @@ WRONG = {
     "no change": (
         ONE + "  x: {group: y}\n",
         [
-            "3 ablations.x: expected a change (set, sweep, grid, search, combine, extends, leave_one_out, path), "
+            "3 ablations.x: expected a change (set, sweep, grid, search, combine, extends, leave_one_out, path, named), "
             "found none"
         ],
     ),
@@ -894,20 +894,6 @@ WRONG = {
             "8 ablations.x: x changes nothing: it resolves to the baseline's config (decoder.layers is 4 there, too) "
             "(profile cpu)",
             "10 ablations.z.combine[0]: y is skipped in profile cpu: skip or change this one there, too (profile cpu)",
-        ],
-    ),
-    "an experiment that cannot be found": (
-        "study: a\nexperiment: ablations.nameing.experiment:ex\n",
-        [
-            "2 experiment: expected an experiment that can be imported, found ablations.nameing.experiment:ex: "
-            "ModuleNotFoundError: no module named 'ablations.nameing'"
-        ],
-    ),
-    "an experiment without a config": (
-        "study: a\nexperiment: json.decoder:ex\n",
-        [
-            "2 experiment: expected a dataclass Config with the parameters of json.decoder:ex in a module json.config, "
-            "found none"
         ],
     ),
     "an experiment that is malformed": (

@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from ablations.errors import AblationsError
 from ablations.schema import load_schema
 from ablations.study_schema import schema_text, study_schema
 from ablations.yamlfile import read_yaml
@@ -99,6 +100,6 @@ def test_the_module_prints_it():
     assert json.loads(done.stdout.decode("utf-8")) == study_schema()
 
 
-def test_an_experiment_that_says_nothing_has_no_schema():
-    with pytest.raises(ValueError, match=r"json\.decoder:ex has no dataclass Config"):
+def test_what_is_no_experiment_has_no_schema():
+    with pytest.raises(AblationsError, match=r"json\.decoder:ex: unknown experiment 'ex' \(there is none\)"):
         study_schema("json.decoder:ex")

@@ -156,6 +156,7 @@ class LocalExecutor(Executor):
             "1"  # asking whether there is a GPU must not start CUDA before a fork
         )
         os.environ["ABLATIONS_PRELOAD"] = experiment or ""
+        os.environ["ABLATIONS_PRELOAD_PATH"] = os.pathsep.join(sys.path)  # the experiment may lie beside its study
         multiprocessing.set_forkserver_preload(["ablations.executors._preload"])
         forkserver.ensure_running()
 

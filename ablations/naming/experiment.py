@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sacred import Experiment
 from sacred.run import Run
 
+from ablations.files import cache_dir
 from ablations.naming.config import Config
 from ablations.schema import flatten, nest, schema_of
 
@@ -46,14 +47,6 @@ def prepare(configs: Iterable[Mapping[str, Any]], say: Callable[[str], None]) ->
 
     for config in configs:
         load_data(Config.from_flat(config), cache_dir(), say)
-
-
-def cache_dir() -> Path:
-    """Where extracted and encoded data lie: $ABLATIONS_CACHE, else the user's cache folder."""
-    chosen = os.environ.get("ABLATIONS_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablations"
 
 
 @ex.main  # type: ignore[untyped-decorator]

@@ -41,6 +41,7 @@ from ablations.reporting.text import (
     tied_figures,
 )
 from ablations.reporting.verdicts import verdict_cell
+from ablations.schema import ABSENT
 
 EXPECTATIONS = {"better": "better", "worse": "worse", "same": "the same", None: DASH}
 
@@ -248,13 +249,19 @@ def parameters_table(ctx: Context) -> str:
     columns = [Column("Parameter"), Column("Value"), Column("Meaning")]
     rows, section = [], ""
     for key, tunable in ctx.study.schema.tunables.items():
+        if key not in ctx.study.baseline:  # an experiment's own config may have entries under some conditions only
+            continue
         if key.rpartition(".")[0] != section:
             section = key.rpartition(".")[0]
             rows.append(group_row(section, len(columns)))
         value = ctx.study.baseline[key]
         unit = f" {tunable.unit}" if tunable.unit and value is not None else ""
         shown = code(shown_value(value)) + (f"\u00a0{escape(unit.strip())}" if unit else "")
-        default = "" if value == tunable.default else f"; default {code(shown_value(tunable.default))}"
+        default = (
+            ""
+            if value == tunable.default or tunable.default is ABSENT
+            else f"; default {code(shown_value(tunable.default))}"
+        )
         rows.append([code(key), shown, escape(tunable.help) + default])
     caption = "The baseline's parameters. A default is given where the baseline departs from it."
     return table(columns, rows, label="parameters", caption=caption)

@@ -10,11 +10,12 @@ import torch
 from tiny import CPU, config_of, trained
 
 from ablations.errors import Diverged
+from ablations.files import cache_dir
 from ablations.naming.checkpoints import Best
 from ablations.naming.config import Config, Training
 from ablations.naming.data import load_data
 from ablations.naming.evaluation import fixed_subset
-from ablations.naming.experiment import cache_dir, references
+from ablations.naming.experiment import references
 from ablations.naming.optimisation import learning_rate, make_optimizer
 from ablations.naming.training import train
 

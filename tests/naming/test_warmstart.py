@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ablations.errors import DataError
+from ablations.files import cache_dir
 from ablations.naming.config import Config, Data, Decoder, Encoder, Evaluation, Model, Training
 from ablations.naming.data import load_data
 from ablations.naming.encoding import Specials
-from ablations.naming.experiment import cache_dir
 from ablations.naming.model import build_model, model_for
 from ablations.naming.training import train
 from ablations.schema import flatten, schema_of

@@ -4,9 +4,9 @@ import dataclasses
 
 import torch
 
+from ablations.files import cache_dir
 from ablations.naming.config import Config, Data, Decoder, Encoder, Evaluation, Model, Training
 from ablations.naming.data import load_data
-from ablations.naming.experiment import cache_dir
 from ablations.naming.training import train
 
 CPU = torch.device("cpu")
