@@ -63,13 +63,9 @@ def named_settings(names: Sequence[str], path: KeyPath, schema: Schema, say: Say
         except AblationsError as error:
             say(here, str(error))
             continue
-        given = {key: Setting(key, _normal(schema, key, value), here, named=name) for key, value in values.items()}
+        given = {key: Setting(key, schema.normal(key, value), here, named=name) for key, value in values.items()}
         found = merged(found, given)
     return found
-
-
-def _normal(schema: Schema, key: str, value: Any) -> Any:
-    return value if schema.problem(key, value) else schema.tunables[key].normal(value)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ files: its answers are kept in the user's cache, so that a study is checked with
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -15,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ablations.errors import AblationsError, visible
+from ablations.errors import AblationsError, one_of, visible
 from ablations.files import cache_dir, read_json, write_atomic
 from ablations.schema import ABSENT, Resolved, Schema, Tunable, load_schema, look_beside
 
@@ -177,16 +178,34 @@ def _schema_of(inquiry: Inquiry) -> Schema:
         said = str(found["error"])
         raise AblationsError(said if said.startswith("experiment ") else f"experiment {inquiry.experiment}: {said}")
     tunables = {each["key"]: _tunable(**each) for each in found["parameters"]}
-    schema = Schema(
+    return Schema(
         tunables=MappingProxyType(tunables),
         named=tuple(found["named"]),
         required=tuple(found["required"]),
         likely=tuple(found["likely"]),
-        resolver=functools.partial(_resolved, inquiry, tunables),
+        resolver=functools.partial(_resolved, inquiry),
         expander=functools.partial(_expanded, inquiry),
         release=inquiry.close,
     )
-    return schema
+
+
+def with_types(schema: Schema, types: Mapping[str, str], say: Callable[[str, str], None]) -> Schema:
+    """The schema with types that a study declares where a default does not tell them.
+
+    Args:
+        schema: What an experiment lets one set.
+        types: By key, one of ``TYPES``.
+        say: Takes a key and what is wrong with it.
+    """
+    tunables = dict(schema.tunables)
+    for key, kind in types.items():
+        if key not in tunables:
+            say(key, one_of("parameter", key, tunables))
+        elif schema.resolver is None:
+            say(key, "expected no type: the experiment declares its own")
+        else:
+            tunables[key] = dataclasses.replace(tunables[key], type=TYPES[kind])
+    return dataclasses.replace(schema, tunables=MappingProxyType(tunables)) if types else schema
 
 
 def _tunable(key: str, kind: str, help: str, default: Any = ABSENT) -> Tunable:
@@ -194,20 +213,12 @@ def _tunable(key: str, kind: str, help: str, default: Any = ABSENT) -> Tunable:
     return Tunable(key, TYPES[kind], default, " ".join(help.split()), optional=anything, items=object)
 
 
-def _resolved(
-    inquiry: Inquiry, tunables: Mapping[str, Tunable], settings: Mapping[str, Any], named: tuple[str, ...]
-) -> Resolved:
+def _resolved(inquiry: Inquiry, settings: Mapping[str, Any], named: tuple[str, ...]) -> Resolved:
     found = inquiry.ask("resolve", settings=dict(settings), named=list(named))
     if "error" in found:
         return Resolved(dict(settings), (("", f"the experiment's config cannot be resolved: {found['error']}"),))
-    config = {
-        key: tunables[key].normal(value) if key in tunables and not tunables[key].problem(value) else value
-        for key, value in found["config"].items()
-    }
-    unknown = (
-        "the experiment's config has no such entry with these values: Sacred would add it, and nothing would use it"
-    )
-    return Resolved(config, tuple((key, unknown) for key in found["unknown"]))
+    unknown = "the experiment's config makes no such entry with these values: nothing would use it"
+    return Resolved(found["config"], tuple((key, unknown) for key in found["unknown"]))
 
 
 def _expanded(inquiry: Inquiry, named: tuple[str, ...]) -> Mapping[str, Any]:

@@ -46,6 +46,7 @@ RECORDED_PACKAGES = (
 EXIT_CODES = {"completed": 0, "pruned": 0, "failed": 1, "diverged": 1, "interrupted": 130}
 UNRECORDED = 74  # exit code of a run whose outcome could not be written (EX_IOERR)
 PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG, errno.ENOMEM}
+LATE_IMPORTS = ("torch._dynamo",)  # at the first step of an optimizer: 1.3 s of each run that is forked without it
 RESERVE_BYTES = 256 * 1024  # kept free for the record of a run that fills the disk
 
 
@@ -67,7 +68,8 @@ def preload(reference: str) -> None:
     The hash of the sources is taken here, too, and kept: it is that of what was imported, whatever is edited later.
     """
     module, _ = load_experiment(reference)
-    for name in getattr(module, "PRELOAD", ()):
+    late = (name for name in LATE_IMPORTS if name.partition(".")[0] in sys.modules)
+    for name in (*getattr(module, "PRELOAD", ()), *late):
         importlib.import_module(name)
     code_of(reference)
 
@@ -413,9 +415,9 @@ def code_of(reference: str) -> dict[str, Any]:
 
 def _beside(script: Path) -> list[Path]:
     """A script and the imported modules that lie below its folder and are its own."""
-    files = [getattr(each, "__file__", None) for each in list(sys.modules.values())]
-    paths = {Path(each).resolve() for each in files if each and each.endswith(".py")}
-    inner = {path for path in paths if path.is_relative_to(script.parent)}
+    files = [getattr(each, "__file__", None) or "" for each in list(sys.modules.values())]
+    paths = {Path(each).resolve() for each in files if os.path.isabs(each) and each.endswith(".py")}
+    inner = {path for path in paths if path.is_relative_to(script.parent) and path.is_file()}
     foreign = {"site-packages", "ablations"}
     own = {path for path in inner if not foreign & set(path.relative_to(script.parent).parts)}
     return sorted(own | {script})

@@ -30,6 +30,7 @@ from ablations.schema import is_plain, look_beside, nest
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
 CLOCK_S = 1.05  # between two resolutions, so that a value made from the time to the second shows that it is
+SCOPE_LINES = 2  # that Sacred 0.8.7 counts too many in a config scope
 KINDS: Mapping[type, str] = {bool: "bool", int: "int", float: "float", str: "str", list: "list", dict: "dict"}
 
 
@@ -66,8 +67,10 @@ def load_experiment(reference: str, beside: Path | None = None) -> tuple[ModuleT
     found = getattr(module, name)
     if not isinstance(found, Experiment):
         kind = f"{type(found).__module__}.{type(found).__qualname__}".removeprefix("builtins.")
-        others = f"; {module_name} has {', '.join(kinds)}" if kinds else f"; {module_name} has none"
-        raise AblationsError(f"experiment {reference}: expected a Sacred Experiment, found {name}, a {kind}{others}")
+        others = f"{module_name} has {', '.join(kinds) or 'none'}"
+        raise AblationsError(
+            f"experiment {reference}: expected a Sacred Experiment, found {name} of type {kind}; {others}"
+        )
     return module, found
 
 
@@ -85,9 +88,18 @@ def located(error: BaseException) -> str:
     """An error with its type and the innermost line of the user's code, e.g. ``ValueError: no (train.py:3)``."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error}"
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if _is_users(each.filename)]
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [
+        (each.filename, (each.lineno or 0) - (SCOPE_LINES if _is_scope(before, each) else 0))
+        for before, each in zip([None, *frames], frames, strict=False)
+        if _is_users(each.filename)
+    ]
+    where = f" ({Path(places[-1][0]).name}:{places[-1][1]})" if places else ""
     return f"{type(error).__name__}: {error}{where}"
+
+
+def _is_scope(before: traceback.FrameSummary | None, frame: traceback.FrameSummary) -> bool:
+    return before is not None and before.filename.endswith("config_scope.py") and frame.name == "<module>"
 
 
 def _is_users(filename: str) -> bool:
@@ -360,8 +372,8 @@ def own_files(folder: Path, module: ModuleType, opened: set[str]) -> list[str]:
     source = Path(outermost.__file__ or module.__file__ or ".").resolve()
     home = source.parent.parent if source.name == "__init__.py" else source.parent
     roots = [folder.resolve(), source.parent if "site-packages" in home.parts else home]
-    modules = [each.__file__ for each in list(sys.modules.values()) if getattr(each, "__file__", None)]
-    found = {Path(os.path.abspath(each)).resolve() for each in (*filter(None, modules), *opened)}
+    modules = [getattr(each, "__file__", None) or "" for each in list(sys.modules.values())]
+    found = {Path(each).resolve() for each in (*filter(os.path.isabs, modules), *opened)}
     return sorted(
         str(path)
         for path in found

@@ -245,9 +245,10 @@ class Schema:
 
     def resolve(self, settings: Mapping[str, Any], named: tuple[str, ...] = ()) -> Resolved:
         """The config that flat settings lead to, on top of named configs."""
-        if self.resolver is not None:
-            return self.resolver(settings, named)
-        return Resolved({**self.defaults(), **settings})
+        if self.resolver is None:
+            return Resolved({**self.defaults(), **settings})
+        found = self.resolver(settings, named)
+        return Resolved({key: self.normal(key, value) for key, value in found.config.items()}, found.problems)
 
     def close(self) -> None:
         """Ends what resolving has started; it starts again where it is needed."""
@@ -277,7 +278,15 @@ class Schema:
         """What is wrong with setting ``key`` to ``value``, or None."""
         if key not in self.tunables:
             return one_of("parameter", key, self.tunables)
-        return self.tunables[key].problem(value)
+        problem = self.tunables[key].problem(value)
+        if problem and self.resolver is not None and self.tunables[key].type is int and isinstance(value, float):
+            return f"{problem}: its default is a whole number; types: {{{key}: float}} in the study allows fractions"
+        return problem
+
+    def normal(self, key: str, value: Any) -> Any:
+        """A value in the one form that is hashed; as it is where it is none that may be set."""
+        valid = key in self.tunables and not self.tunables[key].problem(value)
+        return self.tunables[key].normal(value) if valid else value
 
 
 def schema_of(config_class: type) -> Schema:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ablations import machine
 from ablations.errors import AblationsError, Problem, StudyError, one_of
-from ablations.experiments import schema_for
+from ablations.experiments import schema_for, with_types
 from ablations.resolve import DERIVED, SPREADS, STARTS
 from ablations.schema import Schema
 from ablations.space import Search
@@ -168,6 +168,11 @@ def load_study(path: str | Path, profile: str | None = None, beside: Path | None
     if not schema:
         raise StudyError(str(path), dict.fromkeys(problems))
     with contextlib.closing(schema):
+        schema = with_types(
+            schema,
+            parsed.file.types,
+            lambda key, message: problems.append(document.problem(("types", key), message)),
+        )
         problems += _about_keys(parsed, document, schema)
         views = {name: View(parsed, document, schema, name) for name in _profiles(parsed.file, chosen)}
         problems += _merged(views)

@@ -293,6 +293,10 @@ class StudyFile(_Part):
         "undecided ones step more at a time, up to max.",
         validate_default=True,
     )
+    types: dict[str, Literal["bool", "int", "float", "str", "list", "any"]] = Field(
+        {},
+        description="Types of parameters whose default does not tell: null, or a whole number that may have fractions.",
+    )
     named: list[str] = Field(
         [], description="Named configs of the Sacred experiment that the baseline begins with, one after the other."
     )

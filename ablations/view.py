@@ -247,7 +247,7 @@ class View:
         for key, message in self._cross(draft.settings):
             if (key, message) not in against_baseline:
                 place = draft.settings.get(key)
-                named = message if place else f"{key}: {message}"
+                named = message if place or not key else f"{key}: {message}"
                 self.say(place.path if place else draft.path, f"variant {draft.name}: {named}")
 
     def _check_name(self, draft: Draft, names: dict[str, Draft]) -> None:

@@ -504,7 +504,7 @@ WRONG = {
         [
             "2 sedes: unknown key 'sedes'; did you mean 'seeds'? (valid: study, question, experiment, metric, "
             "direction, unit, smallest_effect, failure_value, alpha, correction, equivalence_correction, min_seeds, "
-            "… 8 more)"
+            "… 9 more)"
         ],
     ),
     "an unknown key of an ablation": (
@@ -664,8 +664,8 @@ WRONG = {
     "no change": (
         ONE + "  x: {group: y}\n",
         [
-            "3 ablations.x: expected a change (set, sweep, grid, search, combine, extends, leave_one_out, path, named), "
-            "found none"
+            "3 ablations.x: expected a change (set, sweep, grid, search, combine, extends, leave_one_out, path, "
+            "named), found none"
         ],
     ),
     "an empty change": (
