@@ -49,17 +49,15 @@ def load_experiment(reference: str, beside: Path | None = None) -> tuple[ModuleT
     module_name, _, name = reference.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and f"{module_name}.".startswith(f"{error.name}."):
-            raise AblationsError(
-                f"experiment {reference}: {_no_module(error.name, module_name, beside or Path())}"
-            ) from error
-        raise AblationsError(f"experiment {reference}: {module_name} cannot be imported: {located(error)}") from error
-    except SystemExit as error:
-        reason = f"it ended the process ({error.code}): what a script does when run belongs under ex.main"
-        raise AblationsError(f"experiment {reference}: {module_name} cannot be imported: {reason}") from error
-    except Exception as error:  # whatever a stranger's module does while it is imported
-        raise AblationsError(f"experiment {reference}: {module_name} cannot be imported: {located(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever a stranger's module does while it is imported
+        missing = error.name if isinstance(error, ModuleNotFoundError) and error.name else ""
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            reason = _no_module(missing, module_name, beside or Path())
+        elif isinstance(error, SystemExit):
+            reason = f"{module_name} cannot be imported: it ends the process ({error.code}) outside of @ex.main"
+        else:
+            reason = f"{module_name} cannot be imported: {located(error)}"
+        raise AblationsError(f"experiment {reference}: {reason}") from error
     kinds = [each for each, value in vars(module).items() if isinstance(value, Experiment)]
     if not hasattr(module, name):
         where = f" in {module.__file__}" if module.__file__ else ""
@@ -158,6 +156,7 @@ class Inspected:
             if key not in default and key not in {each["key"] for each in parameters} and not _splits(key, known):
                 kind = KINDS.get(type(value), "any")
                 parameters.append({"key": key, "kind": kind, "help": summary.docs.get(key) or help_})
+        self.leaves = {each["key"] for each in parameters}
         return {
             "parameters": parameters,
             "named": [*self._named()],
@@ -171,10 +170,8 @@ class Inspected:
         Raises:
             Exception: Whatever the experiment's config raises.
         """
-        configs, _ = [], self.description
-        for seed in (0, 1):
-            config, summary = self._run(settings, named, seed)
-            configs.append(dict(_entries(config, "", self.leaves)))
+        _ = self.description
+        configs = [dict(_entries(self._run(settings, named, seed)[0], "", self.leaves)) for seed in (0, 1)]
         stable = {
             key: value
             for key, value in configs[0].items()
@@ -184,8 +181,19 @@ class Inspected:
             and (key not in self.fleeting or key in settings)
         }
         missing = {key: value for key, value in self.signature.items() if key not in configs[0]}
-        added = [key for key in sorted(summary.added) if key != "seed" and not self._is_captured(key)]
-        return {"config": {**stable, **missing}, "unknown": added}
+        unknown = [key for key in settings if not self._is_used(key, settings, named)]
+        return {"config": {**stable, **missing}, "unknown": unknown}
+
+    def _is_used(self, key: str, settings: Mapping[str, Any], named: Sequence[str]) -> bool:
+        """Whether a setting is one that a function takes, or that the config would make without it, too.
+
+        Sacred's own list of added entries is empty where there are several config scopes.
+        """
+        parts = key.split(".")
+        if any(".".join(parts[: end + 1]) in self.captured for end in range(len(parts))):
+            return True
+        others = {each: value for each, value in settings.items() if each != key}
+        return _has(self._run(others, named, 0)[0], key)
 
     def expand(self, named: Sequence[str]) -> dict[str, Any]:
         """What the last of several named configs sets, the others given.
@@ -301,10 +309,6 @@ class Inspected:
         for key, argument in self._arguments():
             if argument.default is not argument.empty and not _has(nest(config), key):
                 yield key, None, "argument of captured functions"
-
-    def _is_captured(self, key: str) -> bool:
-        parts = key.split(".")
-        return any(".".join(parts[: end + 1]) in self.captured for end in range(len(parts)))
 
     def _path(self, ingredient: Any) -> str:
         return "" if ingredient is self.experiment else str(ingredient.path)

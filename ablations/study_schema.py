@@ -89,11 +89,15 @@ def _executors() -> Json:
 
 
 def _fill_named(properties: Json, schema: Schema) -> None:
-    """Says which named configs there are; no such key where there are none."""
+    """Says which named configs there are, and what may be given a type; no such keys where there is none."""
     if schema.named:
         properties["named"] |= {"items": {"enum": list(schema.named)}}
     else:
         del properties["named"]
+    if "types" in properties and schema.resolver is not None:
+        properties["types"] |= {"propertyNames": {"enum": list(schema.tunables)}}
+    else:
+        properties.pop("types", None)
 
 
 def _names() -> Json:
