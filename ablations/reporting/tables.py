@@ -75,7 +75,13 @@ def variants_table(ctx: Context) -> str:
             rows.append([code(variant.name), change(variant), question, EXPECTATIONS[ablation.expect]])
     arms = plural(len(ctx.variants) - 1, "arm")
     caption = f"The study as declared: the baseline and {arms}, each on {seed_words(ctx.study)}."
-    return table(columns, rows, label="variants", caption=caption)
+    return table(*telling(columns, rows), label="variants", caption=caption)
+
+
+def telling(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> tuple[list[Column], list[list[str]]]:
+    """A table without the columns in which no row has anything."""
+    kept = [at for at in range(len(columns)) if not rows or any(row[at] not in ("", DASH) for row in rows)]
+    return [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
 
 
 def change(variant: Variant) -> str:
@@ -311,9 +317,9 @@ def ledger_table(ctx: Context) -> str:
                 _remarks(run),
             ]
         )
+    caption = f"Every planned run: {ctx.completed} of {ctx.planned} completed."
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    caption = f"Every planned run: {ctx.completed} of {ctx.planned} completed."
     return table(columns, rows, label="ledger", caption=caption)
 
 

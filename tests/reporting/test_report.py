@@ -81,6 +81,11 @@ def test_every_arm_has_one_sentence_and_the_largest_effect_of_a_verdict_comes_fi
     assert helped == sorted(helped, reverse=True)
 
 
+def test_a_study_that_asks_and_expects_nothing_has_no_columns_for_it(state: State, tmp_path: Path) -> None:
+    assert "| Arm | Change from the baseline |\n" in sections.compared(state("one arm").context(), tmp_path)
+    assert "| Question | Expected |\n" in sections.compared(state("complete").context(), tmp_path)
+
+
 def test_a_missing_run_is_never_shown_as_zero(state: State, tmp_path: Path) -> None:
     ctx = state("unfinished").context()
     table = fragments.FRAGMENTS["ledger"](ctx, tmp_path)
