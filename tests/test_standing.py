@@ -246,7 +246,8 @@ def tossed(tmp_path: Path) -> Study:
 def run(study: Study, store: Store, only=None, retry=False) -> tuple[bool, str]:
     out = io.StringIO()
     console = Console(file=out, width=200, markup=False, highlight=False)
-    done = commands.run_study(standing(study, store), store, console, only, 1, "inprocess", retry)
+    chosen = commands.choose_executor(study, "inprocess", [], 1)
+    done = commands.run_study(standing(study, store), store, console, only, chosen, retry)
     return done, out.getvalue()
 
 
