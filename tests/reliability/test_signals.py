@@ -59,7 +59,7 @@ def test_a_run_that_is_asked_twice_stops_at_once_and_is_interrupted(place):
     job["config"]["trouble.kind"] = "linger"  # a minute in the middle, without a safe point
     (folder / "job.json").write_text(json.dumps(job))
     with started(folder, place) as process:
-        place.wait_for_steps(30)
+        place.wait_for_steps(30 + 2)  # its middle, with two checkpoints: no safe point before it lingers
         process.terminate()
         time.sleep(0.5)
         assert process.poll() is None  # it waits for a safe point
