@@ -220,6 +220,11 @@ def _report(name: str, tables: Path) -> Side:
     first: Mapping[str, str] = next(iter(comparisons.values()), {})
     metric = first.get("metric", "")
     rules = {rule: _value(first.get(rule, "")) for rule in REPORT_RULES}
+    failures = {row.get("failure_value", "") for row in comparisons.values()} - {""}
+    if failures:  # which stands only where runs diverged
+        rules["failure_value"] = _value(failures.pop())
+    else:
+        del rules["failure_value"]
     runs: dict[str, dict[str, Run]] = {}
     hashes: dict[str, str] = {}
     for row in _rows(tables / "runs.csv"):

@@ -145,6 +145,13 @@ def test_a_run_that_failed_is_named(folder, made):
     assert "seed 2 completed → failed" in short.because
 
 
+def test_a_failure_value_that_a_report_had_no_use_for_is_no_difference(folder):
+    study = folder / "study.yaml"
+    study.write_text(study.read_text().replace("seeds:", "failure_value: 0.0\nseeds:", 1))
+    copies.write(load_context(study, folder / "results"), folder / "report" / "tables")
+    assert difference(folder / "report", study).rules == {}
+
+
 def test_reports_are_compared_by_their_tables(folder, made):
     for each in (made, folder):
         copies.write(load_context(each / "study.yaml", each / "results"), each / "report" / "tables")
