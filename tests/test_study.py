@@ -504,7 +504,7 @@ WRONG = {
         [
             "2 sedes: unknown key 'sedes'; did you mean 'seeds'? (valid: study, question, experiment, metric, "
             "direction, unit, smallest_effect, failure_value, alpha, correction, equivalence_correction, min_seeds, "
-            "… 9 more)"
+            "… 10 more)"
         ],
     ),
     "an unknown key of an ablation": (

@@ -25,6 +25,8 @@ ELSEWHERE = {  # pages whose commands are run by tests of their own
     "examples/compare/README.md": "tests/examples/test_compare.py",
     "examples/java_corpus/README.md": "tests/examples/test_java_corpus.py",
     "examples/pretrained/README.md": "tests/examples/test_pretrained.py",
+    "examples/characters/README.md": "tests/examples/test_strangers.py",
+    "examples/scikit_learn/README.md": "tests/examples/test_strangers.py",
 }
 STUDY = """\
 study: coin
@@ -99,9 +101,32 @@ def stage_clusters(place):
     return place
 
 
+STRANGER = """\
+from sacred import Experiment
+
+ex = Experiment("train", save_git_info=False)
+
+
+@ex.config
+def config():
+    rate = 0.5  # how fast it learns
+
+
+@ex.automain
+def run(rate, seed):
+    return {"score": rate + seed * rate**2}
+"""
+
+
+def stage_own_experiment(place):
+    (place / "train.py").write_text(STRANGER)
+    return place
+
+
 STAGES = {
     "docs/authoring.md": stage_authoring,
     "docs/clusters.md": stage_clusters,
+    "docs/own-experiment.md": stage_own_experiment,
     "docs/verify.md": stage_verify,
 }
 AS_SHOWN = {"README.md", "CONTRIBUTING.md"}  # only what make would do: its targets are these very tests, and minutes
