@@ -42,8 +42,8 @@ def test_the_commands_of_the_readme_lead_to_verdicts(example, alone, tmp_path):
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "ABLATIONS_RENDERER": "builtin",
     }
-    for command in lines[1:]:
-        command = f"{command} --profile quick" if command.startswith("ablations") else command
+    for line in lines[1:]:
+        command = f"{line} --profile quick" if line.startswith("ablations") else line
         done = subprocess.run(command.split(), cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     study = load_study(folder / "study.yaml", "quick")
