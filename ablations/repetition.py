@@ -387,7 +387,7 @@ def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:
 def _present(record: Mapping[str, Any]) -> dict[str, Any]:
     from ablations import runner
 
-    here = runner.environment({"threads": record["environment"].get("threads")})
+    here = runner.environment({"threads": record["environment"].get("threads")}, record["experiment"])
     here.pop("device")  # this process has no torch: it cannot know
     try:
         code = runner.code_of(record["experiment"])

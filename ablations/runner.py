@@ -6,6 +6,7 @@ believed: it reports COMPLETED for runs whose files could not be written.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import datetime
 import errno
@@ -35,7 +36,7 @@ from ablations.errors import AblationsError, Diverged, RunFailed, visible
 from ablations.files import read_json, write_atomic
 from ablations.metricslog import MetricsLog, finite, is_number
 from ablations.sacredconfig import load_experiment
-from ablations.schema import flatten, load_schema, look_beside, nest
+from ablations.schema import flatten, load_schema, look_beside, nest, source_of
 from ablations.secrets import recorded_variables, without_credentials
 from ablations.store import FORMAT, job_of, outcome_of, read_metrics, stays
 
@@ -72,6 +73,7 @@ def preload(reference: str) -> None:
     for name in (*getattr(module, "PRELOAD", ()), *late):
         importlib.import_module(name)
     code_of(reference)
+    imported_packages(reference)
 
 
 def run(run_dir: Path) -> str:
@@ -127,7 +129,7 @@ def _record(
     """Writes the outcome of an attempt, unless the run is somebody else's by now."""
     record = {key: job[key] for key in ("run_id", "variant", "seed", "config_hash", "experiment", "config")}
     record |= {"format": FORMAT, "attempt": job["attempt"], "sacred": f"sacred/{_sacred_id(job)}", **outcome}
-    record |= {"environment": environment(job["settings"]), "code": code}
+    record |= {"environment": environment(job["settings"], job["experiment"]), "code": code}
     try:
         _reserve(run_dir).unlink(missing_ok=True)
         with claim.kept():
@@ -354,10 +356,10 @@ def _now() -> str:
 # -- provenance -----------------------------------------------------------------------------------------------
 
 
-def environment(settings: Mapping[str, Any]) -> dict[str, Any]:
+def environment(settings: Mapping[str, Any], experiment: str) -> dict[str, Any]:
     """Where a run ran: no more of the machine and its environment variables than reproduction needs."""
     versions = {}
-    for name in RECORDED_PACKAGES:
+    for name in dict.fromkeys((*RECORDED_PACKAGES, *imported_packages(experiment))):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -372,6 +374,20 @@ def environment(settings: Mapping[str, Any]) -> dict[str, Any]:
         "packages": versions,
         "variables": recorded_variables(),
     }
+
+
+@functools.cache
+def imported_packages(reference: str) -> tuple[str, ...]:
+    """Names of the installed packages that an experiment's own module imports; none where it cannot be read."""
+    path = source_of(reference.partition(":")[0])
+    try:
+        tree = ast.parse(path.read_bytes()) if path else ast.Module([], [])
+    except (OSError, SyntaxError):
+        return ()
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+    packages = metadata.packages_distributions()
+    return tuple(sorted({each for name in names for each in packages.get(name.partition(".")[0], ())}))
 
 
 @functools.cache

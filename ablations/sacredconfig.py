@@ -157,8 +157,9 @@ class Inspected:
                 kind = KINDS.get(type(value), "any")
                 parameters.append({"key": key, "kind": kind, "help": summary.docs.get(key) or help_})
         self.leaves = {each["key"] for each in parameters}
+        sections = dict.fromkeys(("", *(each["key"].rpartition(".")[0] for each in parameters)))
         return {
-            "parameters": parameters,
+            "parameters": [each for name in sections for each in parameters if each["key"].rpartition(".")[0] == name],
             "named": [*self._named()],
             "required": [key for key, *_ in self._required(default)],
             "likely": likely_scores(self.experiment),

@@ -1,6 +1,7 @@
 """The examples that are plain Sacred experiments: they know nothing of us, and run through to verdicts."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -46,6 +47,8 @@ def test_the_commands_of_the_readme_lead_to_verdicts(example, alone, tmp_path):
         command = f"{line} --profile quick" if line.startswith("ablations") else line
         done = subprocess.run(command.split(), cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    record = json.loads(next(folder.glob("results/runs/*/record.json")).read_text())
+    assert {"scikit_learn": "scikit-learn", "characters": "torch"}[example] in record["environment"]["packages"]
     study = load_study(folder / "study.yaml", "quick")
     with (folder / "results" / "report" / "tables" / "comparisons.csv").open() as file:
         verdicts = {row["arm"]: row["verdict"] for row in csv.DictReader(file)}
