@@ -77,10 +77,11 @@ class Inquiry:
         key = hashlib.sha256(text.encode()).hexdigest()[:32]
         if key not in self._answers:
             found = self._asked(text)
-            for name in found.pop("files", ()):
+            files = found.pop("files", ())
+            if "error" in found:
+                return found  # what it lacks may be there the next time
+            for name in files:
                 self._files.setdefault(name, _fingerprint(Path(name)))
-            if not self._files:
-                return found  # an experiment that cannot be imported: nothing tells when that changes
             self._answers[key] = found
             self._new = True
         return self._answers[key]
@@ -89,10 +90,8 @@ class Inquiry:
         """Ends the process and keeps its answers."""
         process, self._process = self._process, None
         if process is not None:
-            with contextlib.suppress(OSError):
-                process.communicate(timeout=10)
-            process.kill()
-            process.wait()
+            process.kill()  # it holds nothing that is not told
+            process.communicate()
         if self._new:
             self._new = False
             newest = dict(list(self._answers.items())[-MOST_ANSWERS:])

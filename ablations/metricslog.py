@@ -27,10 +27,15 @@ class MetricsLog:
 
     A value that cannot be written ends the log: it is raised then, again for each later value, and by :meth:`verify`,
     so that no experiment can end well without its values.
+
+    Args:
+        run_dir: The run's folder.
+        announced: Whether the experiment knows of announcements; to one that does not, they are metrics like others.
     """
 
-    def __init__(self, run_dir: Path):
+    def __init__(self, run_dir: Path, announced: bool = True):
         self._run_dir = run_dir
+        self._announced = announced
         self._path = run_dir / "metrics.jsonl"
         self._file: int | None = None
         self._error: OSError | None = None
@@ -63,10 +68,10 @@ class MetricsLog:
             OSError: It, or an earlier one, could not be written.
         """
         step = None if step is None else int(step)  # numpy's are no JSON
-        if metric == "steps" and step == 0:
+        if self._announced and metric == "steps" and step == 0:
             self._steps = int(value)
             return
-        if metric == "rewind":
+        if self._announced and metric == "rewind":
             self._rewind(int(value))
             return
         if step is None:  # as Sacred counts

@@ -55,10 +55,15 @@ class Unrecorded(AblationsError):
     """A run's outcome could not be written; its text says what and why."""
 
 
+def knows_us(reference: str) -> bool:
+    """Whether an experiment is written for us, so that its ``prepare`` or ``info["data"]`` is what we mean by it."""
+    return load_schema(reference) is not None
+
+
 def prepare(reference: str, configs: Iterable[Mapping[str, Any]], say: Callable[[str], None]) -> None:
-    """Lets an experiment do once what all its runs share, if it has a function ``prepare``."""
+    """Lets an experiment that knows us do once what all its runs share, if it has a function ``prepare``."""
     module, _ = load_experiment(reference)
-    shared = getattr(module, "prepare", None)
+    shared = getattr(module, "prepare", None) if knows_us(reference) else None
     if shared is not None:
         shared(configs, say)
 
@@ -70,7 +75,7 @@ def preload(reference: str) -> None:
     """
     module, _ = load_experiment(reference)
     late = (name for name in LATE_IMPORTS if name.partition(".")[0] in sys.modules)
-    for name in (*getattr(module, "PRELOAD", ()), *late):
+    for name in (*(getattr(module, "PRELOAD", ()) if knows_us(reference) else ()), *late):
         importlib.import_module(name)
     code_of(reference)
     imported_packages(reference)
@@ -212,17 +217,18 @@ def _reserve(run_dir: Path) -> Path:
 def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     """Runs the experiment under Sacred; returns status, error, times, scores and info."""
     clock = time.monotonic()
-    status, error, scores, info = "completed", None, {}, {}
-    sacred_run, log = None, MetricsLog(run_dir)
+    status, error, scores = "completed", None, {}
+    info: dict[str, Any] = {}
+    ours = knows_us(job["experiment"])
+    sacred_run, log = None, MetricsLog(run_dir, announced=ours)
     try:
         with stopping.heeded():
             _reserve(run_dir).write_bytes(bytes(RESERVE_BYTES))
             with log:
                 sacred_run = _sacred_run(run_dir, job, log)
                 scores = _scores(sacred_run())
-            info = dict(sacred_run.info)
             log.verify()
-            if load_schema(job["experiment"]) is None:  # an experiment that knows nothing of us
+            if not ours:
                 scores = scalar_scores(read_metrics(run_dir / "metrics.jsonl")) | scores
             _check_result(scores, job["settings"].get("metric"))
     except Diverged as cause:
@@ -234,8 +240,8 @@ def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         status, error = "failed", _described(cause)
         with contextlib.suppress(OSError):  # log.txt may lie on a full disk
             print(error["traceback"], end="", file=sys.stderr)
-    if sacred_run is not None and not info:
-        info = dict(sacred_run.info)
+    if sacred_run is not None:
+        info = dict(sacred_run.info) if ours else {"experiment": dict(sacred_run.info)}
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     cost = info.get("cost")
     info["cost"] = {"peak_memory_mb": memory_mb, **(cost if isinstance(cost, Mapping) else {})}

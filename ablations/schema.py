@@ -9,6 +9,7 @@ Everywhere else a config is *flat*: a dict from dotted key to value (``{"decoder
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.machinery
 import importlib.util
 import sys
@@ -241,6 +242,10 @@ class Schema:
 
     def defaults(self) -> dict[str, Any]:
         """The config where nothing is set, flat."""
+        return dict(self._defaults)
+
+    @functools.cached_property
+    def _defaults(self) -> dict[str, Any]:
         return {key: each.normal(each.default) for key, each in self.tunables.items() if each.default is not ABSENT}
 
     def resolve(self, settings: Mapping[str, Any], named: tuple[str, ...] = ()) -> Resolved:

@@ -66,8 +66,14 @@ def load(samples, shuffle=True):
     return samples if shuffle else -samples
 
 
+def prepare(rows):
+    return rows
+
+
 @ex.main
 def run(seed, units, wide, rate, from_file, _run, tolerance=1e-3):
+    _run.info["data"] = "a word"
+    _run.log_scalar("rewind", 1.0, 0)
     for step in range(3):
         _run.log_scalar("loss", abs(step - 1) + rate * seed, step)
     return {"size": units + wide + load(), "seed": seed, "nested": {"tolerance": tolerance}}
@@ -193,7 +199,10 @@ def test_types_that_a_default_does_not_tell_can_be_declared(stranger):
 def test_a_study_that_names_no_metric_is_told_what_there_seems_to_be(stranger):
     (said,) = problems(stranger(metric=""))
     assert "expected metric, a score that stranger:ex gives" in said
-    assert "it seems to give size, seed, nested, loss.last, loss.min, loss.max" in said
+    assert (
+        "it seems to give size, seed, nested, rewind.last, rewind.min, rewind.max, loss.last, loss.min, loss.max"
+        in said
+    )
 
 
 BROKEN = {
@@ -261,9 +270,11 @@ def test_a_script_runs_in_processes_with_its_scores_and_the_last_least_and_great
     assert len(by_key) == 9
     assert by_key["few", 2]["scores"] == {
         "size": 34.0, "seed": 2.0, "nested.tolerance": 0.001,
+        "rewind.last": 1.0, "rewind.min": 1.0, "rewind.max": 1.0,
         "loss.last": pytest.approx(1.2), "loss.min": pytest.approx(0.2), "loss.max": pytest.approx(1.2),
     }  # fmt: skip
     assert by_key["quiet", 0]["scores"]["nested.tolerance"] == 0.5
+    assert by_key["few", 2]["info"]["experiment"] == {"data": "a word"}
     assert "started" not in by_key["few", 2]["config"]
     log = (path.parent / "results" / "runs" / by_key["few", 2]["run_id"] / "log.txt").read_text()
     assert "Added new config entry" not in log
@@ -283,7 +294,7 @@ def test_init_writes_a_valid_study_of_a_strangers_experiment(stranger):
     command = [*CLI, "init", "--study", str(path), "--experiment", "stranger:ex"]
     subprocess.run(command, check=True, capture_output=True)
     written = path.read_text()
-    assert "metric: size  # verdicts speak about this one (others: seed, nested, loss.last, loss.min, …)" in written
+    assert "metric: size  # verdicts speak about this one (others: seed, nested, rewind.last, rewind.min, …)" in written
     assert "  units: 8  # width of the layer: a whole number" in written
     assert "# named: [big]  # named configs it begins with: big, data.few" in written
     assert load_study(path).baseline["units"] == 8
