@@ -148,18 +148,18 @@ class Inspected:
         self.fleeting = {key for key, value in default.items() if key not in again or again[key] != value}
         default |= self.signature
         known = {key: value for key, value in default.items() if is_plain(value)}
-        parameters = [
-            self._parameter(key, value, summary.docs, key not in self.fleeting) for key, value in known.items()
-        ]
+        parameters = {
+            key: self._parameter(key, value, summary.docs, key not in self.fleeting) for key, value in known.items()
+        }
         absent = [*settable, *self._conditional(first), *self._required(default), *self._free_arguments(default)]
         for key, value, help_ in absent:
-            if key not in default and key not in {each["key"] for each in parameters} and not _splits(key, known):
+            if key not in default and key not in parameters and not _splits(key, known):
                 kind = KINDS.get(type(value), "any")
-                parameters.append({"key": key, "kind": kind, "help": summary.docs.get(key) or help_})
-        self.leaves = {each["key"] for each in parameters}
-        sections = dict.fromkeys(("", *(each["key"].rpartition(".")[0] for each in parameters)))
+                parameters[key] = {"key": key, "kind": kind, "help": summary.docs.get(key) or help_}
+        self.leaves = set(parameters)
+        sections = list(dict.fromkeys(("", *map(_section, parameters))))
         return {
-            "parameters": [each for name in sections for each in parameters if each["key"].rpartition(".")[0] == name],
+            "parameters": sorted(parameters.values(), key=lambda each: sections.index(_section(each["key"]))),
             "named": [*self._named()],
             "required": [key for key, *_ in self._required(default)],
             "likely": likely_scores(self.experiment),
@@ -287,15 +287,9 @@ class Inspected:
         """Defaults that functions agree on and no config says: they are handed over, so that they are recorded."""
         found: dict[str, list[Any]] = {}
         for key, argument in self._arguments():
-            if not _has(nest({k: v for k, v in config.items() if k}), key):
+            if not _has(nest(config), key):
                 found.setdefault(key, []).append(argument.default)
-        return {
-            key: list(values[0]) if isinstance(values[0], tuple) else values[0]
-            for key, values in found.items()
-            if all(each == values[0] and type(each) is type(values[0]) for each in values)
-            and is_plain(list(values[0]) if isinstance(values[0], tuple) else values[0])
-            and not isinstance(values[0], (tuple, dict, list))
-        }
+        return {key: values[0] for key, values in found.items() if _are_one(values)}
 
     def _required(self, config: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
         """Arguments of main and hooks that nothing gives."""
@@ -315,6 +309,11 @@ class Inspected:
         return "" if ingredient is self.experiment else str(ingredient.path)
 
 
+def _are_one(values: Sequence[Any]) -> bool:
+    """Whether all are the same value, and one that a record can hold."""
+    return all(is_plain(each) and type(each) is type(values[0]) and each == values[0] for each in values)
+
+
 def _joined(*parts: str) -> str:
     return ".".join(filter(None, parts))
 
@@ -327,6 +326,10 @@ def _entries(config: Mapping[Any, Any], prefix: str, leaves: set[str]) -> Iterat
             yield from _entries(value, f"{key}.", leaves)
         else:
             yield key, value
+
+
+def _section(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 def _has(nested: Mapping[str, Any], key: str) -> bool:
