@@ -284,8 +284,8 @@ def start(path: Path, experiment: str) -> Study:
     if path.exists():
         raise StudyError(str(path), [Problem(0, "", "there already; --study names another file")])
     with contextlib.closing(_schema(path, experiment)) as schema:
-        text = template(_name_of(path), experiment, schema)
-    study = _checked(path, text)
+        text = template(study_name(path), experiment, schema)
+    study = checked(path, text)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, text)
     return study
@@ -303,7 +303,7 @@ def _schema(path: Path, experiment: str) -> Schema:
     raise StudyError(str(path), [Problem(0, "experiment", problem)])
 
 
-def _name_of(path: Path) -> str:
+def study_name(path: Path) -> str:
     """A study's name from the name of its folder."""
     name = re.sub(r"[^A-Za-z0-9_.+-]+", "-", path.resolve().parent.name).lstrip("0123456789_.+-")[:60]
     return name or "study"
@@ -358,17 +358,22 @@ def _parameters(schema: Schema) -> Iterator[str]:
     for key, tunable in schema.tunables.items():
         unit = f", in {tunable.unit}" if tunable.unit and tunable.unit not in tunable.help else ""
         comment = f"{tunable.help}{unit}: {tunable.expects}" if tunable.help else tunable.expects
-        value = "" if tunable.default is ABSENT else f" {_yaml(tunable.default)}"
+        value = "" if tunable.default is ABSENT else f" {yaml_text(tunable.default)}"
         yield f"  {'' if key == first else '# '}{key}:{value}  # {' '.join(comment.split())}"
     if first is None:
         yield "  {}"
 
 
-def _yaml(value: Any) -> str:
+def yaml_text(value: Any) -> str:
+    """A plain value as YAML, fit for braces, too.
+
+    >>> yaml_text(["yes", 0.0003, None])
+    '["yes", 0.0003, null]'
+    """
     if isinstance(value, list):
-        return f"[{', '.join(map(_yaml, value))}]"
+        return f"[{', '.join(map(yaml_text, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_text(name)}: {_yaml(each)}' for name, each in value.items())}}}"
+        return f"{{{', '.join(f'{_text(name)}: {yaml_text(each)}' for name, each in value.items())}}}"
     return _text(value) if isinstance(value, str) else value_text(value)
 
 
@@ -386,7 +391,7 @@ def _example(schema: Schema) -> list[str]:
         levels = [each for each in _other_values(tunable) if _fits(schema, tunable, each)]
         if levels:
             name = tunable.key.rpartition(".")[2].replace("_", "-")
-            shown = ", ".join(map(_yaml, levels))
+            shown = ", ".join(map(yaml_text, levels))
             return [
                 f"  {name}:",
                 f"    question: Does {tunable.key} matter?",
@@ -424,7 +429,7 @@ def _read(path: Path) -> tuple[str, Document]:
     return text, read_yaml(text)
 
 
-def _checked(path: Path, text: str) -> Study:
+def checked(path: Path, text: str) -> Study:
     """The study that a text would be.
 
     Raises:
@@ -452,7 +457,7 @@ def _replaced(path: Path, text: str, lines: Sequence[str]) -> Study:
     """
     end = "\r\n" if "\r\n" in text else "\n"
     changed = end.join(lines) + end
-    study = _checked(path, changed)
+    study = checked(path, changed)
     target = path.resolve()
     mode = target.stat().st_mode
     write_atomic(target, changed)

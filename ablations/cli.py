@@ -56,6 +56,12 @@ def _executors(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in executor_options.names() if name.startswith(incomplete)]
 
 
+def _tools(incomplete: str) -> list[str]:
+    from ablations.importing.reading import TOOLS
+
+    return [name for name in TOOLS if name.startswith(incomplete)]
+
+
 StudyOption = Annotated[Path, typer.Option("--study", "-s", help="The study's file.")]
 ResultsOption = Annotated[Path, typer.Option("--results", "-r", file_okay=False, help="The folder of its runs.")]
 ProfileOption = Annotated[
@@ -358,6 +364,53 @@ def compare(
         metric=metric, direction=direction, smallest_effect=smallest_effect, failure_value=failure_value, alpha=alpha,
         correction=correction, looks=looks,
     )  # fmt: skip
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="Folders, tables, or notebooks and scripts.")],
+    tool: Annotated[
+        str | None,
+        typer.Option("--from", help="sacred, mlflow, wandb, csv or notebooks; else told by what is there.",
+                     autocompletion=_tools),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="Its KEY=VALUE (repeatable), or a run, arm or notebook; else proposed.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="The metric that decides; repeated, further columns that are scores.")
+    ] = None,
+    direction: Annotated[str | None, typer.Option(help="max if more is better, else min.")] = None,
+    smallest_effect: Annotated[float | None, typer.Option(help="Smallest difference that would matter.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Parameter with the seed; none if seeds make no pairs.")] = None,
+    name: Annotated[str | None, typer.Option(help="Parameter or column that names arms.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Parameter that makes no difference; * and ? fit.")] = None,
+    parameter: Annotated[list[str] | None, typer.Option(help="Parameter that counts, whatever it looks like.")] = None,
+    select: Annotated[str | None, typer.Option(help="Metric whose best step counts, else the last step.")] = None,
+    select_direction: Annotated[str | None, typer.Option(help="max if more of it is better, else min.")] = None,
+    study: StudyOption = STUDY,
+    results: ResultsOption = RESULTS,
+) -> None:
+    """Take over runs made elsewhere, to report on them; nothing is re-run.
+
+    Sacred's folders, MLflow's mlruns, W&B's local runs and tables become a study with its results; notebooks or scripts
+    that are copies of one another become a study to run."""
+    from ablations.importing.reading import tools_of
+
+    sources = tools_of(paths, tool)
+    if set(sources.values()) == {"notebooks"}:
+        from ablations.importing.notebooks import propose
+
+        propose(paths, baseline or (), study, _out())
+        return
+    from ablations.importing.choices import Choices
+    from ablations.importing.importer import import_runs
+
+    choices = Choices(
+        baseline or (), metric or (), direction, smallest_effect, seed, name, ignore or (), parameter or (), select,
+        select_direction,
+    )  # fmt: skip
+    import_runs(sources, choices, study, results, _out())
 
 
 @app.command()

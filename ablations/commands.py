@@ -15,11 +15,12 @@ from rich.text import Text
 
 from ablations import executor_options, jobs, looks, machine
 from ablations.console import SYMBOLS, duration, plain_table, status_text, watcher
-from ablations.errors import UnknownName, one_of
+from ablations.errors import Problem, StudyError, UnknownName, one_of
 from ablations.executors import executor_class
 from ablations.executors.base import Executor, Work
 from ablations.launch import Ended, Remaining, launch
 from ablations.plan import Forecast, RunKey, Variant, expand, forecast, run_keys, seed_words
+from ablations.recorded import IMPORTED, NOTHING_TO_RUN
 from ablations.standing import standing
 from ablations.store import Store
 from ablations.study import Ablation, Study
@@ -69,7 +70,13 @@ def run_study(
 
     Returns:
         Whether every planned run (of ``only``) has completed.
+
+    Raises:
+        StudyError: Its runs were imported: there is nothing to run.
     """
+    if study.experiment == IMPORTED:
+        line = next((n for n, text in enumerate(study.text.splitlines(), 1) if text.startswith("experiment:")), 0)
+        raise StudyError(str(study.path), [Problem(line, "experiment", f"{IMPORTED}: {NOTHING_TO_RUN}")])
     chosen = _chosen(study, only)
     open_searches = [
         each for each in study.ablations if each.search and each.levels[0].waits_for and each.levels[0].name in chosen

@@ -25,6 +25,8 @@ from rich.text import Text
 from ablations import machine
 from ablations.errors import AblationsError, StudyError
 from ablations.plan import run_keys
+from ablations.recorded import IMPORTED
+from ablations.standing import as_recorded
 from ablations.store import Store
 from ablations.study import Study, load_study
 from ablations.trials import settled, trial_runs
@@ -230,6 +232,8 @@ def _study(path: Path) -> tuple[Study | None, list[Finding]]:
 def _planned(study: Study, store: Store) -> frozenset[str] | None:
     """Ids of all runs that a study may want; None where its searches' ledgers cannot be read, which is said there."""
     try:
+        if study.experiment == IMPORTED:
+            return frozenset(key.run_id for key in run_keys(as_recorded(study, store)))
         whole = settled(dataclasses.replace(study, rounds=()), store)
         return frozenset(key.run_id for key in run_keys(whole)) | trial_runs(study, store)
     except (AblationsError, KeyError, TypeError):

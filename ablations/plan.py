@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ablations.recorded import IMPORTED, identity
+
 if TYPE_CHECKING:
     from ablations.study import Ablation, Level, Study
 
@@ -129,8 +131,10 @@ def seeds_of(study: Study, variant: str) -> tuple[int, ...]:
     """The seeds that a variant takes, as far as the looks taken so far tell.
 
     A settled arm keeps those of the look that settled it. All others, and the baseline, with which they are compared,
-    take those of the next round, as long as an arm is open and there is one.
+    take those of the next round, as long as an arm is open and there is one. Of imported runs: those that there are.
     """
+    if study.experiment == IMPORTED:
+        return study.recorded.get(variant, ())
     if not study.rounds:
         return study.seeds
     rounds = next((at for at, look in enumerate(study.taken) if variant in look.settled), None)
@@ -141,7 +145,11 @@ def seeds_of(study: Study, variant: str) -> tuple[int, ...]:
 
 
 def seed_words(study: Study) -> str:
-    """How many seeds an arm takes, in words: ``5 seeds``, or ``5 to 12 seeds``."""
+    """How many seeds an arm takes, in words: ``5 seeds``, ``5 to 12 seeds``, of imported runs ``3 to 5 runs``."""
+    if study.experiment == IMPORTED:
+        counts = sorted({len(seeds) for seeds in study.recorded.values()} - {0})
+        several = "" if counts == [1] else "s"
+        return f"{' to '.join(map(str, dict.fromkeys(counts[:1] + counts[-1:])))} run{several}" if counts else "the runs"
     if study.rounds:
         return f"{study.rounds[0]} to {study.rounds[-1]} seeds"
     return f"{len(study.seeds)} seed{'' if len(study.seeds) == 1 else 's'}"
@@ -149,6 +157,8 @@ def seed_words(study: Study) -> str:
 
 def config_hash(experiment: str, config: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of the experiment's name and the resolved config as canonical JSON."""
+    if experiment == IMPORTED:
+        config = identity(config)
     canonical = json.dumps(
         {"experiment": experiment, "config": dict(config)}, sort_keys=True, separators=(",", ":"), allow_nan=False
     )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ablations.errors import AblationsError, MissingRuns, UnknownName, one_of
 from ablations.experiments import schema_for
 from ablations.plan import RunKey, Variant, config_hash, run_keys
+from ablations.recorded import is_imported
 from ablations.schema import Schema
 from ablations.store import Store, read_metrics
 
@@ -182,6 +183,8 @@ def obstacle(
     from ablations import runner
 
     experiment, config = record["experiment"], record["config"]
+    if is_imported(record):
+        return "it was imported, not made here: nothing is known that would run it again"
     expected = config_hash(experiment, config)
     if expected != record["config_hash"]:
         return f"its config has the hash {expected[:12]}, the record says {record['config_hash'][:12]}: it was edited"
@@ -364,6 +367,8 @@ def changes(record: Mapping[str, Any], again: Mapping[str, Any] | None = None) -
         record: The record.
         again: That of its repetition; without one, this process and the experiment as it is now are asked.
     """
+    if again is None and is_imported(record):
+        return {}
     if again is None:
         again = _present(record)
     then, now = _provenance(record), _provenance(again)

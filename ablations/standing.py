@@ -14,12 +14,14 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ablations import analysis
 from ablations.errors import AblationsError
 from ablations.files import read_json, write_atomic
-from ablations.plan import RunKey, run_keys
+from ablations.plan import RunKey, expand, run_keys
+from ablations.recorded import IMPORTED
 from ablations.store import Store
 from ablations.study import Look, Study
 from ablations.trials import settled, trials_of
@@ -35,12 +37,24 @@ Outcome = tuple[str, float | None]
 
 
 def standing(study: Study, store: Store) -> Study:
-    """The study with the variants that its searches have found and, of adaptive seeds, the looks taken so far.
+    """The study with the runs that were imported, the variants that its searches have found and, of adaptive seeds, the looks taken so far.
 
     The runs it plans are those that these looks lead to. It may be called as often as results may have changed.
     """
+    if study.experiment == IMPORTED:
+        return as_recorded(study, store)
     study = settled(study, store)
     return replace(study, taken=_looks(study, store)) if study.rounds else study
+
+
+def as_recorded(study: Study, store: Store) -> Study:
+    """A study of imported runs with the seeds of the runs that there are: no others will ever come."""
+    seeds_of: dict[str, set[int]] = {}
+    for found in store.summaries().values():
+        seeds_of.setdefault(found["config_hash"], set()).add(found["seed"])
+    recorded = {each.name: tuple(sorted(seeds_of.get(each.config_hash, ()))) for each in expand(study)}
+    seeds = tuple(sorted({seed for own in recorded.values() for seed in own}))
+    return replace(study, seeds=seeds, recorded=MappingProxyType(recorded))
 
 
 def _looks(study: Study, store: Store) -> tuple[Look, ...]:

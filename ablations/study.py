@@ -12,6 +12,7 @@ from typing import Any
 from ablations import machine
 from ablations.errors import AblationsError, Problem, StudyError, one_of
 from ablations.experiments import schema_for, with_types
+from ablations.recorded import IMPORTED, recorded_schema
 from ablations.resolve import DERIVED, SPREADS, STARTS
 from ablations.schema import Schema
 from ablations.space import Search
@@ -82,13 +83,14 @@ class Study:
         path: The file.
         name: Name of the study.
         question: What it asks; may be empty.
-        experiment: ``package.module:name`` of the Sacred experiment.
+        experiment: ``package.module:name`` of the Sacred experiment, or ``imported``.
         metric: The primary metric.
         direction: ``max`` or ``min``: which values of it are better.
         unit: Its unit; empty for none.
         smallest_effect: Smallest difference that would matter, in the metric's unit; None where not declared.
         alpha: Rate of false claims accepted over a family.
-        seeds: The seeds of every arm; of adaptive seeds all that an arm may take.
+        seeds: The seeds of every arm; of adaptive seeds all that an arm may take; of imported runs those of any arm,
+            by ``standing``, and none as loaded.
         failure_value: The metric's value that a diverged run counts as; None where not declared.
         correction: Correction for multiple testing.
         equivalence_correction: That of the equivalence tests.
@@ -110,6 +112,7 @@ class Study:
             of them; empty where every arm takes all. ``plan.seeds_of`` says which a variant takes.
         taken: Of adaptive seeds: the looks taken so far, by ``standing``; none as loaded.
         executors: Options of executors that the file sets, by executor and key; they change no result.
+        recorded: Of imported runs: the seeds of each variant that there are, by ``standing``; none as loaded.
     """
 
     path: Path
@@ -139,6 +142,7 @@ class Study:
     rounds: tuple[int, ...] = ()
     taken: tuple[Look, ...] = ()
     executors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    recorded: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -202,6 +206,8 @@ def _read(path: Path) -> tuple[Document, str]:
 def _schema(document: Document, folder: Path) -> tuple[Schema | None, list[Problem]]:
     """What the experiment lets one set; the reference experiment's where the file's is malformed."""
     given = document.data.get("experiment") if isinstance(document.data, dict) else None
+    if given == IMPORTED:
+        return recorded_schema(document.data.get("baseline")), []
     well_formed = isinstance(given, str) and all(part.isidentifier() for part in given.replace(":", ".").split("."))
     experiment = given if isinstance(given, str) and well_formed and given.count(":") == 1 else REFERENCE_EXPERIMENT
     try:
@@ -253,9 +259,22 @@ def _about_keys(parsed: Parsed, document: Document, schema: Schema) -> Iterator[
         yield document.problem((), f"expected metric, a score that {file.experiment} gives, found none{likely}")
     if schema.metrics and file.metric not in schema.metrics and ("metric",) not in parsed.left_out:
         yield document.problem(("metric",), one_of("metric", file.metric, schema.metrics))
+    if file.experiment == IMPORTED:
+        yield from _about_imported(file, document)
     if file.standard_seeds < file.min_seeds:
         message = f"expected at least min_seeds ({file.min_seeds}), found {file.standard_seeds}"
         yield document.problem(("standard_seeds",), message)
+
+
+def _about_imported(file: StudyFile, document: Document) -> Iterator[Problem]:
+    """What a study of runs that are there already cannot ask for."""
+    given = [("seeds",)] if "seeds" in file.model_fields_set else []
+    given += [("profiles", name, "seeds") for name, each in file.profiles.items() if each.seeds]
+    for path in given:
+        yield document.problem(path, "expected none where runs were imported: they bring their own")
+    for name, ablation in file.ablations.items():
+        if ablation.search:
+            yield document.problem(("ablations", name, "search"), "expected no search where nothing can be run")
 
 
 def _merged(views: Mapping[str | None, View]) -> Iterator[Problem]:
@@ -282,7 +301,7 @@ def _study(path: Path, text: str, file: StudyFile, schema: Schema, view: View, g
         unit=file.unit,
         smallest_effect=file.smallest_effect,
         alpha=file.alpha,
-        seeds=view.seeds,
+        seeds=() if file.experiment == IMPORTED else view.seeds,
         failure_value=file.failure_value,
         correction=file.correction,
         equivalence_correction=file.equivalence_correction,
@@ -308,7 +327,7 @@ def _notes(file: StudyFile, schema: Schema, view: View, gpu_left_aside: bool) ->
         absent = ", ".join(_absent(file, "gpu"))
         yield f"there is a GPU, but profile gpu needs {absent}, which is not there (--profile gpu insists)"
     pairs = len(view.seeds)
-    if pairs < file.min_seeds:
+    if pairs < file.min_seeds and file.experiment != IMPORTED:
         counted = f"{pairs} seed{'' if pairs == 1 else 's'}"
         yield f"{counted}: differences are shown, verdicts need {file.min_seeds} (min_seeds)"
     if file.direction is None and not schema.metrics:

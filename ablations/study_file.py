@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from ablations.errors import Problem, one_of
+from ablations.recorded import IMPORTED
 from ablations.schema import described, hint
 from ablations.yamlfile import Document, KeyPath
 
@@ -102,7 +103,7 @@ def _safe_name(name: str) -> str:
 
 
 def _experiment(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", name, re.ASCII):
+    if name != IMPORTED and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", name, re.ASCII):
         raise ValueError(f"expected package.module:name of a Sacred experiment, found {name!r}")
     return name
 
@@ -259,7 +260,7 @@ class StudyFile(_Part):
     study: Name = Field(description="Name of the study.")
     question: str = Field("", description="The question the study answers.")
     experiment: Annotated[str, AfterValidator(_experiment)] = Field(
-        REFERENCE_EXPERIMENT, description="The Sacred experiment that is run, as package.module:name."
+        REFERENCE_EXPERIMENT, description="The Sacred experiment that is run, as package.module:name; imported for runs made elsewhere."
     )
     metric: str = Field("test_f1", description="The primary metric: verdicts speak about this one.")
     direction: Literal["max", "min"] | None = Field(

@@ -18,6 +18,7 @@ from rich.text import Text
 from ablations import machine, repetition
 from ablations.console import LiveWatcher, plain_table
 from ablations.errors import AblationsError
+from ablations.recorded import is_imported, origin
 from ablations.repetition import TOLERANCE, Outcome, Verified
 from ablations.store import Store
 
@@ -202,6 +203,8 @@ def _obstacles(records: Sequence[Mapping[str, Any]], progress: Console, folder: 
 
 def _impossible(record: Mapping[str, Any], reason: str) -> Verified:
     who = (record["run_id"], record["variant"], record["seed"])
+    if is_imported(record):
+        reason = f"{reason}. It is {origin(record)}"
     return Verified(*who, "cannot be re-run", reason, changed=repetition.changes(record))
 
 

@@ -12,6 +12,7 @@ ROWS = [
     {"handles"},
     {"claims", "index"},
     {"schema", "yamlfile", "spikes"},
+    {"recorded"},
     {"experiments"},
     {"study_file", "executor_options"},
     {"drafts"},
@@ -34,6 +35,7 @@ ROWS = [
     {"launch"},
     {"console", "looks", "search", "repetition", "recomputed", "sides", "completion"},
     {"commands", "tables", "verify", "diff", "explain", "authoring", "doctor"},
+    {"importing"},
     {"api"},
     {"cli"},
 ]
