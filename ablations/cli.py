@@ -371,8 +371,9 @@ def import_(
     paths: Annotated[list[Path], typer.Argument(help="Folders, tables, or notebooks and scripts.")],
     tool: Annotated[
         str | None,
-        typer.Option("--from", help="sacred, mlflow, wandb, csv or notebooks; else told by what is there.",
-                     autocompletion=_tools),
+        typer.Option(
+            "--from", help="sacred, mlflow, wandb, csv or notebooks; else told by what is there.", autocompletion=_tools
+        ),
     ] = None,
     baseline: Annotated[
         list[str] | None, typer.Option(help="Its KEY=VALUE (repeatable), or a run, arm or notebook; else proposed.")
@@ -395,21 +396,21 @@ def import_(
 
     Sacred's folders, MLflow's mlruns, W&B's local runs and tables become a study with its results; notebooks or scripts
     that are copies of one another become a study to run."""
+    from ablations.importing.choices import Choices
     from ablations.importing.reading import tools_of
 
     sources = tools_of(paths, tool)
-    if set(sources.values()) == {"notebooks"}:
-        from ablations.importing.notebooks import propose
-
-        propose(paths, baseline or (), study, _out())
-        return
-    from ablations.importing.choices import Choices
-    from ablations.importing.importer import import_runs
-
     choices = Choices(
         baseline or (), metric or (), direction, smallest_effect, seed, name, ignore or (), parameter or (), select,
         select_direction,
     )  # fmt: skip
+    if set(sources.values()) == {"notebooks"}:
+        from ablations.importing.notebooks import propose
+
+        propose(list(sources), choices, study, _out())
+        return
+    from ablations.importing.importer import import_runs
+
     import_runs(sources, choices, study, results, _out())
 
 

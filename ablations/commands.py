@@ -75,8 +75,9 @@ def run_study(
         StudyError: Its runs were imported: there is nothing to run.
     """
     if study.experiment == IMPORTED:
-        line = next((n for n, text in enumerate(study.text.splitlines(), 1) if text.startswith("experiment:")), 0)
-        raise StudyError(str(study.path), [Problem(line, "experiment", f"{IMPORTED}: {NOTHING_TO_RUN}")])
+        lines = study.text.splitlines()
+        at = next((number for number, each in enumerate(lines, 1) if each.startswith("experiment:")), 0)
+        raise StudyError(str(study.path), [Problem(at, "experiment", f"{IMPORTED}: {NOTHING_TO_RUN}")])
     chosen = _chosen(study, only)
     open_searches = [
         each for each in study.ablations if each.search and each.levels[0].waits_for and each.levels[0].name in chosen

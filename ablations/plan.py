@@ -149,7 +149,9 @@ def seed_words(study: Study) -> str:
     if study.experiment == IMPORTED:
         counts = sorted({len(seeds) for seeds in study.recorded.values()} - {0})
         several = "" if counts == [1] else "s"
-        return f"{' to '.join(map(str, dict.fromkeys(counts[:1] + counts[-1:])))} run{several}" if counts else "the runs"
+        return (
+            f"{' to '.join(map(str, dict.fromkeys(counts[:1] + counts[-1:])))} run{several}" if counts else "the runs"
+        )
     if study.rounds:
         return f"{study.rounds[0]} to {study.rounds[-1]} seeds"
     return f"{len(study.seeds)} seed{'' if len(study.seeds) == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Studies of runs that were made elsewhere: ``experiment: imported``. There is nothing to run; what was imported counts.
+"""Studies of runs that were made elsewhere, ``experiment: imported``: there is nothing to run.
 
 No experiment says what such a study may set: the baseline in its file does. The stdlib alone.
 """

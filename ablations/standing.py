@@ -37,7 +37,7 @@ Outcome = tuple[str, float | None]
 
 
 def standing(study: Study, store: Store) -> Study:
-    """The study with the runs that were imported, the variants that its searches have found and, of adaptive seeds, the looks taken so far.
+    """The study with the runs that were imported, the variants that its searches have found and the looks taken so far.
 
     The runs it plans are those that these looks lead to. It may be called as often as results may have changed.
     """

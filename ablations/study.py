@@ -268,7 +268,7 @@ def _about_keys(parsed: Parsed, document: Document, schema: Schema) -> Iterator[
 
 def _about_imported(file: StudyFile, document: Document) -> Iterator[Problem]:
     """What a study of runs that are there already cannot ask for."""
-    given = [("seeds",)] if "seeds" in file.model_fields_set else []
+    given: list[KeyPath] = [("seeds",)] if "seeds" in file.model_fields_set else []
     given += [("profiles", name, "seeds") for name, each in file.profiles.items() if each.seeds]
     for path in given:
         yield document.problem(path, "expected none where runs were imported: they bring their own")

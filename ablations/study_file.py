@@ -260,7 +260,8 @@ class StudyFile(_Part):
     study: Name = Field(description="Name of the study.")
     question: str = Field("", description="The question the study answers.")
     experiment: Annotated[str, AfterValidator(_experiment)] = Field(
-        REFERENCE_EXPERIMENT, description="The Sacred experiment that is run, as package.module:name; imported for runs made elsewhere."
+        REFERENCE_EXPERIMENT,
+        description="The Sacred experiment that is run, as package.module:name; imported for runs made elsewhere.",
     )
     metric: str = Field("test_f1", description="The primary metric: verdicts speak about this one.")
     direction: Literal["max", "min"] | None = Field(

@@ -21,15 +21,11 @@ Say = Callable[[str], None]
 
 @dataclass
 class Arm:
-    """A distinct config with its runs."""
+    """A distinct config, what its runs call it (empty where they do not), and these runs."""
 
     config: Config
+    name: str = ""
     runs: list[Planned] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """What its runs call it; empty where they do not."""
-        return next((each.name for each in self.runs if each.name), "")
 
 
 @dataclass(frozen=True)
@@ -38,8 +34,8 @@ class Entry:
 
     Attributes:
         name: Its name.
-        kind: ``set``, ``sweep`` or ``combine``.
-        content: Settings; one parameter and its levels; names of variants.
+        kind: ``set``, ``sweep``, ``combine`` or ``extends``.
+        content: Settings; one parameter and its levels; names of variants; name of a variant and further settings.
     """
 
     name: str
@@ -51,7 +47,9 @@ def arms_of(planned: Iterable[Planned]) -> list[Arm]:
     """The distinct configs, in the order in which they first come."""
     found: dict[str, Arm] = {}
     for each in planned:
-        found.setdefault(fingerprint(each.config), Arm(each.config)).runs.append(each)
+        arm = found.setdefault(fingerprint(each.config), Arm(each.config))
+        arm.runs.append(each)
+        arm.name = arm.name or each.name
     return list(found.values())
 
 
@@ -136,7 +134,8 @@ def entries_of(arms: Sequence[Arm], baseline: Config, taken: Collection[str], no
     """An ablation for each config that is not the baseline's.
 
     Configs that differ in one and the same parameter become the levels of a sweep, unless they have names of their own;
-    one whose change is that of several others together, a combination of these.
+    one whose change is that of several others together, a combination of these; one whose change goes on from that of a
+    set of several, an extension of it.
 
     Args:
         arms: All.
@@ -148,21 +147,12 @@ def entries_of(arms: Sequence[Arm], baseline: Config, taken: Collection[str], no
     changed = [(arm, change) for arm, change in changed if change]
     if len(changed) > MAX_ARMS:
         raise AblationsError(
-            f"expected at most {MAX_ARMS} configs beside the baseline, found {len(changed)}: --ignore leaves parameters "
-            "aside that are no settings"
+            f"expected at most {MAX_ARMS} configs beside the baseline, found {len(changed)}: --ignore leaves "
+            "parameters aside that are no settings"
         )
     names = _Names(taken)
     entries, single = _single(changed, baseline, names)
-    for arm, change in changed:
-        if len(change) < 2:
-            continue
-        parts = [single.get((key, value_text(value))) for key, value in change.items()]
-        known = [part for part in parts if part]
-        if len(known) == len(change):
-            entries.append(Entry(names.new(arm.name or "+".join(known), arm.name), "combine", known))
-        else:
-            tails = "+".join(_tail(key) for key in change)
-            entries.append(Entry(names.new(arm.name or tails, arm.name), "set", change))
+    entries += _several([each for each in changed if len(each[1]) > 1], single, names)
     for name, count in names.shared.items():
         note(f"{count} configs are called {name}: they are told apart by numbers")
     return entries
@@ -194,6 +184,32 @@ def _single(
             entries.append(Entry(name, "set", {key: value}))
             single[key, value_text(value)] = name
     return entries, single
+
+
+def _several(
+    changed: Sequence[tuple[Arm, dict[str, Any]]], single: Mapping[tuple[str, str], str], names: _Names
+) -> Iterable[Entry]:
+    """The ablations of several parameters, those of fewer first, for others go on from them."""
+    made: list[tuple[str, dict[str, Any]]] = []
+    for arm, change in sorted(changed, key=lambda each: len(each[1])):
+        parts = [single.get((key, value_text(value))) for key, value in change.items()]
+        known = [part for part in parts if part]
+        start = next((each for each in reversed(made) if len(each[1]) < len(change) and _within(each[1], change)), None)
+        if len(known) == len(change):
+            name = names.new(arm.name or "+".join(known), arm.name)
+            yield Entry(name, "combine", known)
+        elif start:
+            further = {key: value for key, value in change.items() if key not in start[1]}
+            name = names.new(arm.name or "+".join([start[0], *map(_tail, further)]), arm.name)
+            yield Entry(name, "extends", (start[0], further))
+        else:
+            name = names.new(arm.name or "+".join(map(_tail, change)), arm.name)
+            yield Entry(name, "set", change)
+        made.append((name, change))
+
+
+def _within(part: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
+    return all(key in whole and whole[key] == value for key, value in part.items())
 
 
 def _order(value: Any) -> tuple[int, float, str]:

@@ -56,8 +56,9 @@ class Choices:
 
     def after(self, earlier: Mapping[str, Any]) -> Choices:
         """These, and where they say nothing those of an earlier import."""
-        return Choices(**{each.name: getattr(self, each.name) or earlier.get(each.name) or each.default
-                          for each in fields(self)})  # fmt: skip
+        later = {each.name: getattr(self, each.name) or earlier.get(each.name) for each in fields(self)}
+        given: dict[str, Any] = {name: value for name, value in later.items() if value}
+        return Choices(**given)
 
 
 def earlier_choices(results: Path) -> dict[str, Any]:

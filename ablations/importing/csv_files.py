@@ -92,9 +92,7 @@ def _table(path: Path) -> tuple[list[str], list[list[str]], str]:
 class _Reader:
     """Sorts the columns of one table and groups its rows into runs."""
 
-    def __init__(
-        self, path: Path, header: list[str], rows: list[list[str]], asked: Asked, note: Say, digest: str
-    ):
+    def __init__(self, path: Path, header: list[str], rows: list[list[str]], asked: Asked, note: Say, digest: str):
         self.path, self.asked, self.note, self.digest = path, asked, note, digest
         self.rows = [dict(zip(header, row, strict=True)) for row in rows]
         self.header = header
@@ -135,7 +133,9 @@ class _Reader:
             return [name for name in self.header if name not in aside]
         if self.name and seed:
             return [self.name, seed]
-        raise Damaged("several rows a run: expected a column run_id, or variant and seed, to tell runs apart; found none")
+        raise Damaged(
+            "several rows a run: expected a column run_id, or variant and seed, to tell runs apart; found none"
+        )
 
     def _sorted_columns(
         self, firsts: Sequence[Mapping[str, str]], groups: Sequence[Sequence[tuple[int, Mapping[str, str]]]]

@@ -60,10 +60,17 @@ def factored(runs: Sequence[ForeignRun], choices: Choices, note: Say) -> list[Pl
         note(f"left aside, for it tells runs and not arms apart: {', '.join(k for k in counted if k in aside)} "
              "(--parameter NAME counts one)")  # fmt: skip
     counted = [key for key in counted if key not in aside]
+    values = {key: _alike([_ANY.normal(run.config.get(key)) for run in runs]) for key in counted}
     return [
-        Planned(run, {key: _ANY.normal(run.config.get(key)) for key in counted}, _seed(run, seed), _name(run, name))
-        for run in runs
+        Planned(run, {key: values[key][place] for key in counted}, _seed(run, seed), _name(run, name))
+        for place, run in enumerate(runs)
     ]
+
+
+def _alike(values: list[Any]) -> list[Any]:
+    """The values of one parameter; true is 1 where other runs have numbers, for Python takes them for the same."""
+    numbers = any(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+    return [int(value) if numbers and isinstance(value, bool) else value for value in values]
 
 
 def _names_arms(runs: Sequence[ForeignRun]) -> bool:

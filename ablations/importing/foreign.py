@@ -84,7 +84,9 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         if not path.is_file():  # a pipe would wait for ever
-            raise Damaged("expected a file, found none" if not path.exists() else "expected a file, found another thing")
+            raise Damaged(
+                "expected a file, found none" if not path.exists() else "expected a file, found another thing"
+            )
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise Damaged(f"expected at most {MAX_BYTES // 2**20} MiB, found {size / 2**20:.0f} MiB")
@@ -129,11 +131,9 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if not isinstance(value, dict):
         return value
-    for name in ("value", "values"):
-        if name in value and "dtype" in value and set(value) <= {"py/object", "dtype", name}:
-            return plain(value[name])
-    for name in ("py/tuple", "py/set"):
-        if isinstance(value.get(name), list):
+    for name in ("value", "values", "py/tuple", "py/set"):
+        held = {name} if name.startswith("py/") else {"py/object", "dtype", name}
+        if name in value and set(value) <= held and (len(value) > 1 or isinstance(value[name], list)):
             return plain(value[name])
     if "py/reduce" in value:
         return _packed_number(value["py/reduce"])

@@ -111,7 +111,9 @@ def _placed(found: Found, sources: Mapping[Path, str], study: Path) -> list[Fore
         raise AblationsError("two sources have the same name: import one after the other")
     running = [run.run for run in found.runs if run.status == "running"]
     if running:
-        found.note(f"{len(running)} still running, left out: {', '.join(running[:8])}. Import again when they have ended")
+        found.note(
+            f"{len(running)} still running, left out: {', '.join(running[:8])}. Import again when they have ended"
+        )
     ended = [replace(run, source=names.get(run.source, run.source)) for run in found.runs if run.status != "running"]
     if not ended:
         raise AblationsError("nothing was imported: no run has ended")
@@ -157,23 +159,24 @@ def _planned(
 ) -> Plan:
     """The study as it will be, and each run's arm and seed in it."""
     arms = arms_of(planned)
+    changed: str | None
     if existing is None:
         baseline = chosen_baseline(arms, choices.baseline, found.note)
         entries = entries_of(arms, baseline.config, (), found.note)
         better = (choices.direction or _direction(metric), choices.direction is None and _direction(metric) == "min")
-        text = study_text.new_study(
+        changed = study_text.new_study(
             study_name(path), _origin(planned), metric, better, choices.smallest_effect, baseline.config, entries
         )
-        study = checked(path, text)
+        study = checked(path, changed)
     else:
-        study, text, entries = _extended(existing, arms, path, choices, found)
+        study, changed, entries = _extended(existing, arms, path, choices, found)
     names = {fingerprint(variant.config): variant for variant in expand(study)}
     seeds = _seeds(planned, store, found)
     wanted = []
     for each, seed in zip(planned, seeds, strict=True):
         variant = names[fingerprint(each.config)]
         wanted.append((each, RunKey(variant.name, seed, variant.config_hash)))
-    return Plan(study, text, entries, wanted)
+    return Plan(study, changed, entries, wanted)
 
 
 def _extended(
@@ -211,8 +214,8 @@ def _seeds(planned: Sequence[Planned], store: Store, found: Found) -> list[int]:
         seeds.append(taken[origin])
     if unknown:
         found.note(
-            f"unpaired: {'no seed is known' if unknown == len(planned) else f'{unknown} runs have no seed'}, so runs of "
-            "two arms make no pairs. Their means are compared for information; there is no test and no verdict "
+            f"unpaired: {'no seed is known' if unknown == len(planned) else f'{unknown} runs have no seed'}, so that "
+            "they make no pairs. Their means are compared for information; there is no test and no verdict "
             "(--seed KEY names a parameter that holds the seed)"
         )
     return seeds
@@ -264,7 +267,8 @@ def _say_seeds(plan: Plan, line: Any) -> None:
     for each, key in plan.wanted:
         if each.seed is not None:
             seeds.setdefault(key.variant, set()).add(key.seed)
-    base = seeds.get("baseline", set())
+    completed = {key.seed for each, key in plan.wanted if each.run.status == "completed"}
+    base = seeds.get("baseline", set()) & completed
     lacking = [f"{name} {len(base - own)}" for name, own in seeds.items() if base - own]
     if lacking:
         some = ", ".join(lacking[:8]) + (f" and {len(lacking) - 8} more arms" if len(lacking) > 8 else "")

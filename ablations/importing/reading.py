@@ -68,6 +68,8 @@ def tools_of(paths: Sequence[Path], asked: str | None) -> dict[Path, str]:
             wrong.append(f"{path}: {_EXPECTED[tool or '']}")
         else:
             found[path] = tool
+    if "notebooks" in found.values() and len(set(found.values())) > 1:
+        wrong.append("expected runs, or notebooks and scripts, found both: import one after the other")
     if wrong:
         raise AblationsError("\n".join(wrong))
     return found

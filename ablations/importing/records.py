@@ -57,7 +57,9 @@ def origin_of(record: Mapping[str, Any]) -> Origin:
     return found["source"], found["run"]
 
 
-def record_of(planned: Planned, key: RunKey, metric: str, paired: bool, select: tuple[str, str] | None) -> dict[str, Any]:
+def record_of(
+    planned: Planned, key: RunKey, metric: str, paired: bool, select: tuple[str, str] | None
+) -> dict[str, Any]:
     """The record of an imported run.
 
     Args:
@@ -162,7 +164,7 @@ def _write_run(folder: Path, own: list[tuple[dict[str, Any], Sequence[Point]]], 
     done.changed += len(renewed)
     done.new += len(fresh) - len(renewed)
     rivals = [record for record in kept.values() if origin_of(record) not in renewed] + [record for record, _ in fresh]
-    winner = max(rivals, key=lambda record: (record["status"] == "completed", record["started"] or ""))
+    winner = sorted(rivals, key=lambda record: (record["status"] == "completed", record["started"] or ""))[-1]
     attempt = max((record["attempt"] for record in kept.values()), default=0)
     if len(rivals) > 1:
         _say_doubled(rivals, winner, done)

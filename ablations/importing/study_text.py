@@ -64,13 +64,17 @@ def _parameters(baseline: Mapping[str, Any]) -> Iterator[str]:
 
 def rendered(entry: Entry) -> list[str]:
     """An ablation's lines, its name not indented."""
+    content = ""
     if entry.kind == "sweep":
         key, levels = entry.content
         content = f"{{{yaml_text(key)}: {yaml_text(levels)}}}"
     elif entry.kind == "combine":
         content = yaml_text(entry.content)
-    else:
+    elif entry.kind == "set":
         content = f"{{{', '.join(_parameters(entry.content))}}}"
+    if entry.kind == "extends":
+        start, further = entry.content
+        return [f"{entry.name}:", f"  extends: {yaml_text(start)}", *rendered(Entry("", "set", further))[1:]]
     if len(content) <= 100 or entry.kind != "set":
         return [f"{entry.name}:", f"  {entry.kind}: {content}"]
     return [f"{entry.name}:", "  set:", *(f"    {line}" for line in _parameters(entry.content))]

@@ -10,7 +10,7 @@ from typing import Any
 from ablations.analysis.results import Comparison, Conclusion
 from ablations.analysis.verdict import LEAST_SEEDS
 from ablations.plan import seed_words
-from ablations.reporting import tables, uncertainty
+from ablations.reporting import imported, tables, uncertainty
 from ablations.reporting.context import Context
 from ablations.reporting.markdown import bullets, callout, code_block, join
 from ablations.reporting.numbers import mean, scores_of, table_decimals
@@ -39,9 +39,10 @@ def head(ctx: Context, folder: Path) -> str:
     asked = f"**{escape(study.question)}**" if study.question else ""
     profile = f", profile {code(study.profile)}" if study.profile else ""
     ended = f" The newest run ended on {escape(ctx.newest[:10])}." if ctx.newest else ""
+    kind = "imported run" if imported.is_imported(ctx) else "planned run"
     facts = (
         f"Study {code(study.name)}{profile}: a baseline and {plural(len(ctx.variants) - 1, 'arm')}, "
-        f"{tied(seed_words(study))} each; {ctx.completed} of {plural(ctx.planned, 'planned run')} "
+        f"{tied(seed_words(study))} each; {ctx.completed} of {plural(ctx.planned, kind)} "
         f"completed. Decided by {code(study.metric)}.{ended}"
     )
     return join(asked, facts)
@@ -51,6 +52,8 @@ def missing(ctx: Context, folder: Path) -> str:
     """A callout that says what an unfinished study lacks; nothing where every run has an outcome."""
     if ctx.finished:
         return ""
+    if imported.is_imported(ctx):
+        return imported.missing(ctx)
     if not ctx.completed:
         body = f"None of the {ctx.planned} planned runs has a result. What follows is the study as it was declared."
         return callout("warning", "Nothing has run to its end yet", join(body, bullets(_absent(ctx))))
@@ -145,9 +148,11 @@ def todo(ctx: Context, folder: Path) -> str:
 def _next_steps(ctx: Context) -> Iterable[str]:
     status = ctx.statuses
     waiting = status.get("missing", 0) + status.get("interrupted", 0)
-    if waiting:
+    if imported.is_imported(ctx):
+        yield from imported.next_steps(ctx)
+    elif waiting:
         yield f"Run what is missing ({plural(waiting, 'run')}): `ablations run`."
-    if status.get("failed", 0):
+    if status.get("failed", 0) and not imported.is_imported(ctx):
         yield f"Find out why {plural(status['failed'], 'run')} failed (@tbl-ledger), then `ablations run --retry`."
     study, found = ctx.study, ctx.comparisons
     if ctx.finished and any(each.verdict == "not_assessed" for each in found):
@@ -220,7 +225,7 @@ def compared(ctx: Context, folder: Path) -> str:
         f"Smallest effect of interest: {effect}. Level: {study.alpha:g}{_split(study)}; correction for multiple "
         f"testing: {escape(study.correction.capitalize())}.",
         *_families(ctx),
-        f"Seeds: {', '.join(map(str, study.seeds))}; {_shared(study)}, and arms are compared seed by seed.",
+        _seeds_line(ctx),
         f"Experiment: {code(study.experiment)}.",
         f"Left out by the profile: {skipped}." if skipped else "",
     ]
@@ -243,6 +248,12 @@ def _families(ctx: Context) -> Iterable[str]:
         f"Families of tests: {listed}. The level is the rate of false claims within a family, not over all of them "
         "together."
     )
+
+
+def _seeds_line(ctx: Context) -> str:
+    if imported.is_imported(ctx):
+        return imported.seeds_line(ctx)
+    return f"Seeds: {', '.join(map(str, ctx.study.seeds))}; {_shared(ctx.study)}, and arms are compared seed by seed."
 
 
 def _split(study: Study) -> str:
@@ -298,7 +309,7 @@ def ledger(ctx: Context, folder: Path) -> str:
 
 def limits(ctx: Context, folder: Path) -> str:
     """What this state of the study cannot say."""
-    items = [uncertainty.scope(ctx)]
+    items = [uncertainty.scope(ctx), *(imported.limits(ctx) if imported.is_imported(ctx) else ())]
     study, seeds = ctx.study, len(ctx.study.seeds)
     if seeds < study.standard_seeds:
         items.append(
@@ -336,8 +347,12 @@ def reproduce(ctx: Context, folder: Path) -> str:
     file = study.path.name
     commits = {str((record.get("code") or {}).get("git_commit") or "") for record in ctx.records.values()} - {""}
     lines = [f"git checkout {commit}" for commit in sorted(commits)] if len(commits) == 1 else []
-    lines += [f"ablations run --study {file}{profile}", f"ablations report --study {file}{profile}"]
+    if not imported.is_imported(ctx):
+        lines.append(f"ablations run --study {file}{profile}")
+    lines.append(f"ablations report --study {file}{profile}")
     steps = code_block("\n".join(lines))
+    if imported.is_imported(ctx):
+        steps = join(imported.sources_table(ctx), code_block(lines[-1]))
     hashed = f"The baseline's resolved config has the hash {code(ctx.baseline.config_hash[:16])}."
     return join(steps, hashed, tables.provenance_table(ctx), "The study file, as it was read:", code_block(study.text))
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ablations.plan import Variant, seed_words, seeds_of
+from ablations.recorded import IMPORTED, is_imported, origin
 from ablations.reporting.context import Context
 from ablations.reporting.markdown import Column, table
 from ablations.reporting.numbers import (
@@ -254,7 +255,8 @@ def parameters_table(ctx: Context) -> str:
     """Every parameter of the baseline, with its meaning."""
     columns = [Column("Parameter"), Column("Value"), Column("Meaning")]
     rows, section = [], ""
-    for key, tunable in ctx.study.schema.tunables.items():
+    ordered = sorted(ctx.study.schema.tunables.items(), key=lambda item: "." in item[0])  # those of no section first
+    for key, tunable in ordered:
         if key not in ctx.study.baseline:  # an experiment's own config may have entries under some conditions only
             continue
         if key.rpartition(".")[0] != section:
@@ -314,12 +316,13 @@ def ledger_table(ctx: Context) -> str:
                 status if status == "completed" else f"**{escape(status)}**",
                 evidence(number(values.get(run["run_id"]), decimals), [run["run_id"]]),
                 evidence(duration(_float(run["seconds"])), [run["run_id"]], "seconds"),
-                _remarks(run),
+                _remarks(run, ctx.records.get(run["run_id"])),
             ]
         )
-    caption = f"Every planned run: {ctx.completed} of {ctx.planned} completed."
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
+    what = "imported" if ctx.study.experiment == IMPORTED else "planned"
+    caption = f"Every {what} run: {ctx.completed} of {ctx.planned} completed."
     return table(columns, rows, label="ledger", caption=caption)
 
 
@@ -327,8 +330,10 @@ def _float(value: Any) -> float | None:
     return float(value) if defined(value) or hasattr(value, "dtype") else None
 
 
-def _remarks(run: Mapping[str, Any]) -> str:
+def _remarks(run: Mapping[str, Any], record: Mapping[str, Any] | None) -> str:
     parts = []
+    if record and is_imported(record):
+        parts.append(escape(shortened(origin(record), 120)))
     if isinstance(run["error"], str) and run["error"]:
         parts.append(escape(shortened(run["error"], 160)))
     if defined(_float(run["attempt"])) and float(run["attempt"]) > 1:
@@ -346,7 +351,7 @@ def shortened(text: object, longest: int) -> str:
 
 def attempts_table(ctx: Context) -> str:
     """Earlier attempts of planned runs, and runs in the folder that the study does not plan; empty without any."""
-    found: list[tuple[str, Mapping[str, Any]]] = [("replaced by a later attempt", each) for each in ctx.superseded]
+    found: list[tuple[str, Mapping[str, Any]]] = [(_replaced(each), each) for each in ctx.superseded]
     found += [("not planned by this study as it is now", each) for each in ctx.strangers]
     if not found:
         return ""
@@ -366,6 +371,12 @@ def attempts_table(ctx: Context) -> str:
     return table(
         columns, rows, label="attempts", caption="Runs in the results folder that no figure of this report uses."
     )
+
+
+def _replaced(record: Mapping[str, Any]) -> str:
+    if is_imported(record):
+        return f"another run of the same config and seed counts; this is {escape(shortened(origin(record), 120))}"
+    return "replaced by a later attempt"
 
 
 SPLITS = ("train", "validation", "test")
@@ -427,7 +438,7 @@ def provenance_table(ctx: Context) -> str:
     packages = sorted({name for each in environment for name in each.get("packages") or {}})
     rows = [
         ["Commit", _values(_commit(each) for each in codes)],
-        ["Hash of the sources", _values(code(str(each.get("package_hash", DASH))[:16]) for each in codes)],
+        ["Hash of the sources", _values(code(str(each.get("package_hash") or DASH)[:16]) for each in codes)],
         ["Data fingerprint", _values(_fingerprint(record) for record in records)],
         ["Python", _values(escape(each.get("python", DASH)) for each in environment)],
         ["Platform", _values(escape(each.get("platform", DASH)) for each in environment)],
@@ -450,6 +461,8 @@ def _values(cells: Iterable[str]) -> str:
 
 def _commit(code_of: Mapping[str, Any]) -> str:
     commit = code_of.get("git_commit")
+    if not commit and not code_of.get("package_hash"):
+        return "not recorded"
     if not commit:
         return "not in a Git checkout"
     return code(str(commit)[:12]) + (" with uncommitted changes" if code_of.get("git_dirty") else "")
