@@ -148,10 +148,8 @@ def seed_words(study: Study) -> str:
     """How many seeds an arm takes, in words: ``5 seeds``, ``5 to 12 seeds``, of imported runs ``3 to 5 runs``."""
     if study.experiment == IMPORTED:
         counts = sorted({len(seeds) for seeds in study.recorded.values()} - {0})
-        several = "" if counts == [1] else "s"
-        return (
-            f"{' to '.join(map(str, dict.fromkeys(counts[:1] + counts[-1:])))} run{several}" if counts else "the runs"
-        )
+        ends = " to ".join(map(str, dict.fromkeys(counts[:1] + counts[-1:])))
+        return f"{ends} run{'' if counts == [1] else 's'}" if counts else "imported runs"
     if study.rounds:
         return f"{study.rounds[0]} to {study.rounds[-1]} seeds"
     return f"{len(study.seeds)} seed{'' if len(study.seeds) == 1 else 's'}"

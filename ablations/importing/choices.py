@@ -56,9 +56,10 @@ class Choices:
 
     def after(self, earlier: Mapping[str, Any]) -> Choices:
         """These, and where they say nothing those of an earlier import."""
-        later = {each.name: getattr(self, each.name) or earlier.get(each.name) for each in fields(self)}
-        given: dict[str, Any] = {name: value for name, value in later.items() if value}
-        return Choices(**given)
+        later: dict[str, Any] = {each.name: getattr(self, each.name) or earlier.get(each.name) for each in fields(self)}
+        later["ignore"] = [*dict.fromkeys((*self.ignore, *(earlier.get("ignore") or ())))]
+        later["baseline"] = self.baseline  # the study has it
+        return Choices(**{name: value for name, value in later.items() if value})
 
 
 def earlier_choices(results: Path) -> dict[str, Any]:

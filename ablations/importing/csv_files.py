@@ -6,8 +6,9 @@ import ast
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,14 @@ def read(path: Path, asked: Asked, say: Say, note: Say) -> list[ForeignRun]:
         note: Takes what was guessed.
     """
     try:
-        header, rows, text = _table(path)
-        return _Reader(path, header, rows, asked, note, sha256(text.encode()).hexdigest()).runs()
+        return _Reader(path, *read_table(path), asked, note).runs()
     except Damaged as error:
         say(path, str(error))
         return []
 
 
-def _table(path: Path) -> tuple[list[str], list[list[str]], str]:
-    """Header, rows, and the text of a file; raises Damaged with all that is wrong with its shape."""
+def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a file; raises Damaged with all that is wrong with its shape."""
     text = read_text(path)
     dialect = "excel-tab" if "\t" in text.partition("\n")[0] else "excel"
     try:
@@ -86,14 +86,14 @@ def _table(path: Path) -> tuple[list[str], list[list[str]], str]:
         wrong += [f"row {number} has not as many cells as the header" for number in odd[:5]]
         wrong += [f"expected at most {MAX_COLUMNS} columns"] if len(header) > MAX_COLUMNS else []
         raise Damaged("; ".join(wrong))
-    return header, found[1:], text
+    return header, found[1:]
 
 
 class _Reader:
     """Sorts the columns of one table and groups its rows into runs."""
 
-    def __init__(self, path: Path, header: list[str], rows: list[list[str]], asked: Asked, note: Say, digest: str):
-        self.path, self.asked, self.note, self.digest = path, asked, note, digest
+    def __init__(self, path: Path, header: list[str], rows: list[list[str]], asked: Asked, note: Say):
+        self.path, self.asked, self.note = path, asked, note
         self.rows = [dict(zip(header, row, strict=True)) for row in rows]
         self.header = header
         self.prefixed = any(name.startswith("params.") for name in header)
@@ -119,7 +119,13 @@ class _Reader:
             groups.setdefault(key, []).append((number, row))
         firsts = [group[0][1] for group in groups.values()]
         settings, scores = self._sorted_columns(firsts, list(groups.values()))
-        return [self._run_of(number, group, settings, scores) for number, group in enumerate(groups.values(), start=1)]
+        found = [self._run_of(group, settings, scores) for group in groups.values()]
+        seen: Counter[str] = Counter()
+        named = []
+        for run in found:  # rows without an id are known by what they hold, wherever in the file they stand
+            seen[run.run] += 1
+            named.append(run if seen[run.run] == 1 else replace(run, run=f"{run.run}-{seen[run.run]}"))
+        return named
 
     def _identity(self) -> list[str]:
         """The columns that tell runs apart; none where each row is a run."""
@@ -187,7 +193,7 @@ class _Reader:
         return changes or (len(values) >= MIXED_RUNS and len(set(numbers)) > len(numbers) / 2)
 
     def _run_of(
-        self, number: int, group: Sequence[tuple[int, dict[str, str]]], settings: dict[str, str], scores: dict[str, str]
+        self, group: Sequence[tuple[int, dict[str, str]]], settings: dict[str, str], scores: dict[str, str]
     ) -> ForeignRun:
         line, first = group[0]
         points = [point for row in group for point in self._points(row, scores)]
@@ -198,10 +204,11 @@ class _Reader:
             found |= scores_of(_literal(first["summary"], line))
         status, error = self._outcome(group)
         seconds = score(first[self.seconds]) if self.seconds else None
+        digest = sha256(repr([row for _, row in group]).encode()).hexdigest()
         return ForeignRun(
             tool=self.tool,
             source=self.path.name,
-            run=first[self.run] if self.run else f"in line {line}",
+            run=first[self.run] if self.run else f"row-{digest[:8]}",
             name=visible(first[self.name], 100) if self.name else "",
             config=config,
             scores=found,
@@ -211,7 +218,7 @@ class _Reader:
             started=_when(first[self.started]) if self.started else None,
             ended=_when(first[self.ended]) if self.ended else None,
             seconds=seconds if seconds is not None and seconds >= 0 else None,
-            sha256=sha256(repr([row for _, row in group]).encode()).hexdigest(),
+            sha256=digest,
         )
 
     def _points(self, numbered: tuple[int, Mapping[str, str]], scores: Mapping[str, str]) -> Iterable[Point]:

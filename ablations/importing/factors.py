@@ -38,8 +38,8 @@ class Planned:
     name: str
 
 
-def factored(runs: Sequence[ForeignRun], choices: Choices, note: Say) -> list[Planned]:
-    """Every run with the parameters that count, and its seed.
+def factored(runs: Sequence[ForeignRun], choices: Choices, note: Say) -> tuple[list[Planned], list[str]]:
+    """Every run with the parameters that count, and its seed; and the parameters that were left aside.
 
     Args:
         runs: As read.
@@ -61,10 +61,11 @@ def factored(runs: Sequence[ForeignRun], choices: Choices, note: Say) -> list[Pl
              "(--parameter NAME counts one)")  # fmt: skip
     counted = [key for key in counted if key not in aside]
     values = {key: _alike([_ANY.normal(run.config.get(key)) for run in runs]) for key in counted}
-    return [
+    found = [
         Planned(run, {key: values[key][place] for key in counted}, _seed(run, seed), _name(run, name))
         for place, run in enumerate(runs)
     ]
+    return found, sorted(aside)
 
 
 def _alike(values: list[Any]) -> list[Any]:

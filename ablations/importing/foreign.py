@@ -83,6 +83,8 @@ def read_bytes(path: Path) -> bytes:
         Damaged: It cannot be read, or is larger.
     """
     try:
+        if path.is_symlink():
+            raise Damaged("expected a file, found a link, which may lead anywhere: put a copy in its place")
         if not path.is_file():  # a pipe would wait for ever
             raise Damaged(
                 "expected a file, found none" if not path.exists() else "expected a file, found another thing"
@@ -227,7 +229,7 @@ def digest_of(folder: Path, paths: Iterable[Path]) -> str:
     """SHA-256 (hex) over the names and contents of the files that exist."""
     found = hashlib.sha256()
     for path in sorted(paths):
-        if path.is_file():
+        if path.is_file() and not path.is_symlink() and path.stat().st_size <= MAX_BYTES:
             content = path.read_bytes()
             found.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode("utf-8", "replace"))
             found.update(content)

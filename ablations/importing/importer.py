@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections import Counter
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ablations.authoring import checked, study_name
-from ablations.errors import AblationsError, Problem, StudyError, one_of
+from ablations.errors import AblationsError, Problem, StudyError, one_of, visible
 from ablations.files import write_atomic
 from ablations.importing import records, study_text
 from ablations.importing.arms import Arm, Entry, arms_of, chosen_baseline, difference, entries_of
@@ -73,7 +74,7 @@ def import_runs(sources: dict[Path, str], choices: Choices, path: Path, results:
     runs = _placed(found, sources, path)
     metric = existing.metric if existing else _metric(runs, choices)
     select = _select(runs, choices)
-    planned = factored(runs, choices, found.note)
+    planned, aside = factored(runs, choices, found.note)
     plan = _planned(planned, metric, choices, existing, path, Store(results), found)
     store = Store(results)
     store.root.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,8 @@ def import_runs(sources: dict[Path, str], choices: Choices, path: Path, results:
     ))  # fmt: skip
     counts = Counter(run.source for run in runs)
     tools = {run.source: run.tool for run in runs}
-    keep_choices(results, choices, {name: {"tool": tools[name], "runs": count} for name, count in counts.items()})
+    kept = replace(choices, ignore=[*dict.fromkeys((*choices.ignore, *map(glob.escape, aside)))])
+    keep_choices(results, kept, {name: {"tool": tools[name], "runs": count} for name, count in counts.items()})
     _say(plan, done, found.notes, existing is None, path, results, out)
 
 
@@ -114,10 +116,23 @@ def _placed(found: Found, sources: Mapping[Path, str], study: Path) -> list[Fore
         found.note(
             f"{len(running)} still running, left out: {', '.join(running[:8])}. Import again when they have ended"
         )
-    ended = [replace(run, source=names.get(run.source, run.source)) for run in found.runs if run.status != "running"]
+    ended = [_tidied(run, names.get(run.source, run.source)) for run in found.runs if run.status != "running"]
     if not ended:
         raise AblationsError("nothing was imported: no run has ended")
     return ended
+
+
+def _tidied(run: ForeignRun, source: str) -> ForeignRun:
+    """A run whose names act on no terminal."""
+    return replace(
+        run,
+        source=visible(source, 300),
+        run=visible(run.run, 100),
+        name=visible(run.name, 100),
+        config={visible(key, 100): value for key, value in run.config.items()},
+        scores={visible(key, 100): value for key, value in run.scores.items()},
+        points=tuple((visible(metric, 100), step, value, at) for metric, step, value, at in run.points),
+    )
 
 
 def _metric(runs: Sequence[ForeignRun], choices: Choices) -> str:
@@ -269,6 +284,12 @@ def _say_seeds(plan: Plan, line: Any) -> None:
             seeds.setdefault(key.variant, set()).add(key.seed)
     completed = {key.seed for each, key in plan.wanted if each.run.status == "completed"}
     base = seeds.get("baseline", set()) & completed
+    if base and len(seeds) > 1 and not any(own & base for name, own in seeds.items() if name != "baseline"):
+        line(
+            "Note: unpaired: no arm shares a seed with the baseline, so there is no test and no verdict.",
+            style="yellow",
+        )
+        return
     lacking = [f"{name} {len(base - own)}" for name, own in seeds.items() if base - own]
     if lacking:
         some = ", ".join(lacking[:8]) + (f" and {len(lacking) - 8} more arms" if len(lacking) > 8 else "")

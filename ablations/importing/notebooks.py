@@ -211,7 +211,7 @@ def _proposal(name: str, base: Copy, others: Sequence[Copy]) -> tuple[str, list[
     entries = entries_of([arm for arm, _ in arms], config, (), notes.append)
     lines = [
         f"# Proposed from {len(others) + 1} files: the baseline {base.name}, and what its copies change.",
-        "# Nothing was run. Next: 1. write a Sacred experiment with the baseline's code, whose config has the parameters",
+        "# Nothing was run. Next: 1. write a Sacred experiment of the baseline's code, whose config has the parameters",
         "# below and whose main function returns the metric; name it under experiment. 2. `ablations validate`.",
         "# 3. `ablations run`.",
         f"study: {name}",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablations.errors import AblationsError, one_of, visible
-from ablations.importing import csv_files, mlflow_files, sacred_folders, wandb_files
+from ablations.importing import csv_files, mlflow_files, sacred_folders, wandb_curves, wandb_files
 from ablations.importing.csv_files import Asked
 from ablations.importing.foreign import ForeignRun
 
@@ -88,7 +88,10 @@ def read_all(sources: dict[Path, str], asked: Asked) -> Found:
     """Every run of all sources, and all that is wrong with them."""
     now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     found = Found()
+    curves = {path for path, tool in sources.items() if tool == "csv" and wandb_curves.is_curves(path)}
     for path, tool in sources.items():
+        if path in curves:
+            continue
         before = len(found.runs)
         if tool == "csv":
             found.runs += csv_files.read(path, asked, found.say, found.note)
@@ -96,4 +99,6 @@ def read_all(sources: dict[Path, str], asked: Asked) -> Found:
             found.runs += FOLDERS[tool].read(path, now, found.say, found.note)
         if len(found.runs) == before and not found.problems:
             found.say(path, "expected runs, found none")
+    for path in sorted(curves):
+        found.runs = wandb_curves.attached(path, found.runs, found.say, found.note)
     return found

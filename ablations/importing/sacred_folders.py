@@ -84,7 +84,6 @@ def _read_run(
         tool="Sacred",
         source=root.resolve().name,
         run=folder.name,
-        name=str(config.get("__doc__") or ""),
         config=flat({key: value for key, value in config.items() if not str(key).startswith("__")}),
         scores={**last_values(points), **_result(run.get("result"))},
         status=status,
