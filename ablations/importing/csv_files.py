@@ -264,5 +264,5 @@ def _literal(cell: str, line: int) -> dict[str, Any]:
 
 
 def _when(cell: str) -> str | None:
-    found = re.match(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)", cell.strip())
+    found = re.match(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(\.\d{1,6})?)", cell.strip())
     return f"{found.group(1)}T{found.group(2)}+00:00" if found else None

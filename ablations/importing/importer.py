@@ -119,7 +119,7 @@ def _placed(found: Found, sources: Mapping[Path, str], study: Path) -> list[Fore
     ended = [_tidied(run, names.get(run.source, run.source)) for run in found.runs if run.status != "running"]
     if not ended:
         raise AblationsError("nothing was imported: no run has ended")
-    return ended
+    return sorted(ended, key=lambda run: run.started or "")
 
 
 def _tidied(run: ForeignRun, source: str) -> ForeignRun:

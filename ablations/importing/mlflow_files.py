@@ -155,4 +155,4 @@ def _time(milliseconds: object) -> datetime.datetime | None:
 
 
 def _iso(time: datetime.datetime | None) -> str | None:
-    return time.isoformat(timespec="seconds") + "+00:00" if time else None
+    return time.isoformat(timespec="milliseconds") + "+00:00" if time else None

@@ -145,4 +145,4 @@ def _outcome(log: RunLog, folder: Path, now: datetime.datetime) -> tuple[str, tu
 
 
 def _iso(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="milliseconds")
