@@ -84,4 +84,6 @@ def is_imported(record: Mapping[str, Any]) -> bool:
 def origin(record: Mapping[str, Any]) -> str:
     """Where an imported record comes from, in words: ``run 3 of sacred_runs (Sacred)``."""
     found = (record.get("info") or {}).get("imported") or {}
-    return f"run {found.get('run', '?')} of {found.get('source', '?')} ({found.get('tool', 'unknown')})"
+    run = str(found.get("run", "?"))
+    which = run.replace("-", " ", 1) if run.startswith("row-") else f"run {run}"
+    return f"{which} of {found.get('source', '?')} ({found.get('tool', 'unknown')})"

@@ -335,7 +335,8 @@ def _not_assessed(w: _Words) -> list[str]:
     c = w.c
     start = f"{w.arm} is not assessed"
     outcomes = max(c.n, c.itt_n)
-    if c.n_diverged or c.baseline_diverged:
+    apart = not (c.baseline_ok or c.baseline_diverged) and c.baseline_mean is not None  # it has runs, at other seeds
+    if (c.n_diverged or c.baseline_diverged) and not apart:
         return [
             f"{start}: {_seeds_word(outcomes)} with an outcome on both sides, and {c.n_diverged} of its "
             f"{c.n_ok + c.n_diverged} runs diverged, against {c.baseline_diverged} of "
@@ -358,9 +359,10 @@ def _without_pairs(w: _Words, start: str) -> list[str]:
     c = w.c
     if not c.n_ok:
         return [f"{start}: none of its {c.n_planned} planned runs has a result."]
-    if not c.baseline_ok:
+    if c.baseline_mean is None:
         return [f"{start}: the baseline has no result."]
-    said = [f"{start}: it shares no seed with the baseline."]
+    diverged = f", and {c.n_diverged} of its {c.n_ok + c.n_diverged} runs diverged" if c.n_diverged else ""
+    said = [f"{start}: it shares no seed with the baseline{diverged}."]
     if c.welch_difference is not None:
         said.append(
             f"For information, not a test: the means differ by {w.signed(c.welch_difference)} (95 % Welch interval "
