@@ -32,7 +32,7 @@ def written(place, tmp_path):
 
 @pytest.mark.slow
 def test_the_report_has_verdicts_curves_causes_and_the_origin_of_every_run(from_sacred):
-    from_sacred.take("runs_sacred", metric=["test.accuracy", "accuracy"], smallest_effect=0.01)
+    from_sacred.take("runs_sacred", metric=["accuracy"], smallest_effect=0.01)
     page = read_page(render_report(from_sacred.study, from_sacred.results)[0].read_text(encoding="utf-8"))
     said = {heading: " ".join(token.text for token in tokens) for heading, tokens in page.sections.items()}
     assert "These runs were made elsewhere and imported" in said["The answer"]

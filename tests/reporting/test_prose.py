@@ -280,7 +280,7 @@ def test_failures_read(change, expected):
             "wide is not assessed: none of its 5 planned runs has a result.",
         ),
         (
-            {"n": 0, "baseline_ok": 0, "seeds": (), "differences": ()},
+            {"n": 0, "baseline_ok": 0, "baseline_mean": None, "seeds": (), "differences": ()},
             "wide is not assessed: the baseline has no result.",
         ),
         (
