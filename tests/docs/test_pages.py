@@ -123,10 +123,21 @@ def stage_own_experiment(place):
     return place
 
 
+def stage_import(place):
+    shutil.copytree(REPOSITORY / "tests" / "data" / "imports" / "mlruns", place / "mlruns")
+    for name, layers, more in (("baseline", 4, ""), ("constant-lr", 4, ", schedule='constant'"), ("layers-24", 24, ""),
+                               ("layers-32", 32, "")):  # fmt: skip
+        source = f"train(learning_rate=5e-5, layers={layers}{more})"
+        cells = [{"cell_type": "code", "metadata": {}, "outputs": [], "source": source}]
+        (place / f"{name}.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}))
+    return place
+
+
 STAGES = {
     "docs/authoring.md": stage_authoring,
     "docs/clusters.md": stage_clusters,
     "docs/own-experiment.md": stage_own_experiment,
+    "docs/import.md": stage_import,
     "docs/verify.md": stage_verify,
 }
 AS_SHOWN = {"README.md", "CONTRIBUTING.md"}  # only what make would do: its targets are these very tests, and minutes

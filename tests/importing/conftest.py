@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 import uuid
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -15,8 +14,6 @@ from ablations.importing.reading import tools_of
 from ablations.standing import standing
 from ablations.store import Store
 from ablations.study import load_study
-
-SAMPLES = Path(__file__).parents[1] / "data" / "imports"
 
 
 class Place:

@@ -1,11 +1,13 @@
 import shutil
+from pathlib import Path
 
 import pytest
 
 from ablations.errors import AblationsError
 from ablations.importing import mlflow_files
 from ablations.store import read_metrics
-from tests.importing.conftest import SAMPLES
+
+SAMPLES = Path(__file__).parents[1] / "data" / "imports"
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_runs_without_seeds_are_reported_without_a_verdict(place, tmp_path):
     place.take("runs.csv", metric=["acc"])
     said = written(place, tmp_path)
     assert "no seed is known, so runs make no pairs, and there is no test" in said["answer_intro"]
-    assert "it shares no seed with the baseline" in said["answer"] and "Welch" in said["answer"]
+    assert "it shares no seed with the baseline" in said["answer"] and "Welch" in said["factors"]
     assert "make no pairs" in said["compared"] and "Make new runs that share their seeds" in said["todo"]
 
 

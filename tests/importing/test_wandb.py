@@ -2,14 +2,15 @@ import json
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
 from ablations.errors import AblationsError
 from ablations.importing.wandb_log import read_log
 from ablations.store import read_metrics
-from tests.importing.conftest import SAMPLES
 
+SAMPLES = Path(__file__).parents[1] / "data" / "imports"
 EXPORT = """"Name","State","Notes","User","Created","Runtime","Sweep","activation","optimizer.lr","seed","accuracy"
 "a","finished","-","me","2026-11-25T21:40:13.000Z","3","","relu","0.1","0","0.72"
 "b","finished","-","me","2026-11-25T21:41:13.000Z","3","","relu","0.1","1","0.73"
