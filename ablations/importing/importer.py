@@ -81,14 +81,14 @@ def import_runs(sources: dict[Path, str], choices: Choices, path: Path, results:
     if plan.text is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path.resolve(), plan.text)
-    done = records.write(store, (
-        (records.record_of(each, key, metric, each.seed is not None, select), each.run.points)
-        for each, key in plan.wanted
-    ))  # fmt: skip
     counts = Counter(run.source for run in runs)
     tools = {run.source: run.tool for run in runs}
     kept = replace(choices, ignore=[*dict.fromkeys((*choices.ignore, *map(glob.escape, aside)))])
     keep_choices(results, kept, {name: {"tool": tools[name], "runs": count} for name, count in counts.items()})
+    done = records.write(store, (
+        (records.record_of(each, key, metric, each.seed is not None, select), each.run.points)
+        for each, key in plan.wanted
+    ))  # fmt: skip
     _say(plan, done, found.notes, existing is None, path, results, out)
 
 
@@ -184,22 +184,26 @@ def _planned(
         )
         study = checked(path, changed)
     else:
-        study, changed, entries = _extended(existing, arms, path, choices, found)
+        before = records.seeds_taken(store)
+        fresh = [arm for arm in arms if any(origin(each) not in before for each in arm.runs)]
+        study, changed, entries = _extended(existing, arms, fresh, path, choices, found)
     names = {fingerprint(variant.config): variant for variant in expand(study)}
     seeds = _seeds(planned, store, found)
     wanted = []
     for each, seed in zip(planned, seeds, strict=True):
-        variant = names[fingerprint(each.config)]
+        variant = names.get(fingerprint(each.config))
+        if variant is None:  # its ablation was taken out of the study since it was imported
+            continue
         wanted.append((each, RunKey(variant.name, seed, variant.config_hash)))
     return Plan(study, changed, entries, wanted)
 
 
 def _extended(
-    existing: Study, arms: Sequence[Arm], path: Path, choices: Choices, found: Found
+    existing: Study, arms: Sequence[Arm], fresh: Sequence[Arm], path: Path, choices: Choices, found: Found
 ) -> tuple[Study, str | None, list[Entry]]:
-    """A study with the arms that it lacks."""
+    """A study with those of the arms of new runs that it lacks; what was taken out of it stays out."""
     known = {fingerprint(variant.config) for variant in expand(existing)}
-    new = [arm for arm in arms if fingerprint(arm.config) not in known]
+    new = [arm for arm in fresh if fingerprint(arm.config) not in known]
     if choices.baseline:
         asked = chosen_baseline(arms, choices.baseline, lambda line: None)
         if difference(asked.config, existing.baseline):
@@ -213,20 +217,24 @@ def _extended(
     return checked(path, text), text, entries
 
 
+def origin(planned: Planned) -> records.Origin:
+    """Which run of which source a run is."""
+    return planned.run.source, planned.run.run
+
+
 def _seeds(planned: Sequence[Planned], store: Store, found: Found) -> list[int]:
     """Each run's seed; one without gets a number that no other run has, so that it makes no pair."""
     taken = records.seeds_taken(store)
     free = max((*taken.values(), *(each.seed for each in planned if each.seed is not None)), default=-1) + 1
     seeds, unknown = [], 0
     for each in planned:
-        origin = (each.run.source, each.run.run)
         if each.seed is not None:
             seeds.append(each.seed)
             continue
         unknown += 1
-        if origin not in taken:
-            taken[origin], free = free, free + 1
-        seeds.append(taken[origin])
+        if origin(each) not in taken:
+            taken[origin(each)], free = free, free + 1
+        seeds.append(taken[origin(each)])
     if unknown:
         found.note(
             f"unpaired: {'no seed is known' if unknown == len(planned) else f'{unknown} runs have no seed'}, so that "
@@ -252,11 +260,11 @@ def _say(
 
     statuses = Counter(done.statuses)
     ended = ", ".join(f"{count} {status}" for status, count in statuses.items())
-    line(f"{done.new} runs imported into {results}" + (f": {ended}." if ended else "."))
+    line(f"{_runs(done.new)} imported into {results}" + (f": {ended}." if ended else "."))
     if done.known:
-        line(f"{done.known} were there already.")
+        line(f"{_runs(done.known)} there already.")
     if done.changed:
-        line(f"{done.changed} have changed since they were imported: what was there is kept beside them.")
+        line(f"{_runs(done.changed)} changed since the last import: what was there is kept beside the new state.")
     for note in [*notes, *done.doubled[:8]]:
         line(f"Note: {note}.", style="yellow")
     if len(done.doubled) > 8:
@@ -274,6 +282,10 @@ def _say(
             line(f"  … and {len(plan.entries) - 20} more", style="dim")
     effect = "" if plan.study.smallest_effect else " Declare smallest_effect there: without it no arm is equivalent."
     line(f"Next: look at {path}, then ablations report.{effect}")
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}"
 
 
 def _say_seeds(plan: Plan, line: Any) -> None:

@@ -62,7 +62,7 @@ def test_importing_again_changes_nothing(from_sacred):
     from_sacred.take("runs_sacred", **ASKED)
     before = {path: path.read_bytes() for path in from_sacred.folder.rglob("*") if path.is_file()}
     from_sacred.take("runs_sacred")
-    assert "0 runs imported" in from_sacred.said and "18 were there already" in from_sacred.said
+    assert "0 runs imported" in from_sacred.said and "18 runs there already" in from_sacred.said
     assert {path: path.read_bytes() for path in from_sacred.folder.rglob("*") if path.is_file()} == before
 
 
@@ -96,10 +96,21 @@ def test_a_parameter_that_is_new_later_leaves_earlier_runs_where_they_are(from_s
     text = json.loads((config / "config.json").read_text())
     (config / "config.json").write_text(json.dumps(text | {"dropout": 0.5}))
     place.take("runs_sacred")
-    assert "1 runs imported" in place.said
+    assert "1 run imported" in place.said
     assert before < set(place.results.glob("runs/*"))
     assert place.loaded.baseline["dropout"] is None
     assert next(each for each in place.loaded.ablations if each.name == "dropout").levels[0].changes == {"dropout": 0.5}
+
+
+def test_an_ablation_that_was_taken_out_of_the_study_stays_out(from_sacred):
+    place = from_sacred.take("runs_sacred", **ASKED)
+    lines = place.study.read_text().splitlines()
+    at = lines.index("  lr-0.2+depth:")
+    place.study.write_text("\n".join(lines[:at] + lines[at + 2 :]) + "\n")
+    before = place.study.read_text()
+    place.take("runs_sacred")
+    assert place.study.read_text() == before and "0 runs imported" in place.said
+    assert len(place.loaded.recorded) == 4
 
 
 def test_a_run_that_changed_since_is_kept_beside_its_new_state(from_sacred):
@@ -108,7 +119,7 @@ def test_a_run_that_changed_since_is_kept_beside_its_new_state(from_sacred):
     run = json.loads(path.read_text())
     path.write_text(json.dumps(run | {"result": {"test": {"accuracy": 0.25}}}))
     place.take("runs_sacred")
-    assert "1 have changed" in place.said
+    assert "1 run changed since" in place.said
     record = place.records()["baseline", 1]
     assert record["scores"]["test.accuracy"] == 0.25 and record["attempt"] == 2
     kept = json.loads((place.results / "runs" / record["run_id"] / "record-a1.json").read_text())

@@ -71,7 +71,7 @@ def test_a_row_that_is_put_above_the_others_is_all_that_is_new(place):
     rows.insert(1, "0.2,0.65")
     place.write("runs.csv", "\n".join(rows))
     place.take("runs.csv")
-    assert "1 runs imported" in place.said and "3 were there already" in place.said
+    assert "1 run imported" in place.said and "3 runs there already" in place.said
     assert place.loaded.recorded == {"baseline": (0, 1), "lr": (2, 3)}
 
 
