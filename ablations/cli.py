@@ -408,10 +408,12 @@ def import_(
         from ablations.importing.notebooks import propose
 
         propose(list(sources), choices, study, _out())
+        print(f"Next: write the experiment that {study} names, then\nablations validate{_given(study)}")
         return
     from ablations.importing.importer import import_runs
 
     import_runs(sources, choices, study, results, _out())
+    print(f"Next: look at {study}, then\nablations report{_given(study, results)}")
 
 
 @app.command()

@@ -280,8 +280,8 @@ def _say(
                 line(f"  {each}", style="dim")
         if len(plan.entries) > 20:
             line(f"  … and {len(plan.entries) - 20} more", style="dim")
-    effect = "" if plan.study.smallest_effect else " Declare smallest_effect there: without it no arm is equivalent."
-    line(f"Next: look at {path}, then ablations report.{effect}")
+    if not plan.study.smallest_effect:
+        line(f"Declare smallest_effect in {path}: without it no arm is equivalent.")
 
 
 def _runs(count: int) -> str:

@@ -364,7 +364,3 @@ def _say(study: Path, base: Copy, others: Sequence[Copy], entries: Sequence[Entr
             line(f"Note: {copy.name}: not expressed, {each}", style="yellow")
     for each in base.code.unread:
         line(f"Note: {base.name}: not read: {each}", style="yellow")
-    line(
-        f"Next: write the experiment ({EXPERIMENT} stands for it) with these parameters as its config, then "
-        "ablations validate."
-    )

@@ -76,7 +76,8 @@ def next_steps(ctx: Context) -> Iterable[str]:
     """What to do about runs that failed, or make no pairs."""
     if ctx.statuses.get("failed"):
         n = ctx.statuses["failed"]
-        yield f"Find out why {n}{NBSP}run{'' if n == 1 else 's'} failed (@tbl-ledger), where they were made."
+        where = "it was made" if n == 1 else "they were made"
+        yield f"Find out why {n}{NBSP}run{'' if n == 1 else 's'} failed (@tbl-ledger), where {where}."
     if not _pairs(ctx):
         yield "Make new runs that share their seeds with the baseline's: without pairs nothing is tested."
 

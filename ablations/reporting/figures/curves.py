@@ -122,14 +122,19 @@ def _labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     if not ends:
         return
     low, high = axes.get_ylim()
-    _, _, _, height = axes.get_position().bounds
+    _, _, width, height = axes.get_position().bounds
+    reach = min(0.06, 0.2 / (style.WIDTH * width))  # a wide panel leaves no more room than a narrow one
     gap = (high - low) * (LABEL_SIZE * 1.25 / 72) / (HEIGHT * height)
     wished = [min(max(value, low), high) for value, _, _ in ends]
     places = style.spaced(wished, gap, low, high)
     across = blended_transform_factory(axes.transAxes, axes.transData)
     for (_, name, colour), wish, place in zip(ends, wished, places, strict=True):
-        axes.plot([1.005, 1.045], [wish, place], color=colour, lw=1.2, transform=across, clip_on=False, zorder=6)
-        axes.text(1.06, place, name, transform=across, ha="left", va="center", fontsize=LABEL_SIZE, color=style.INK)
+        axes.plot(
+            [1.005, 0.985 + reach], [wish, place], color=colour, lw=1.2, transform=across, clip_on=False, zorder=6
+        )
+        axes.text(
+            1 + reach, place, name, transform=across, ha="left", va="center", fontsize=LABEL_SIZE, color=style.INK
+        )
 
 
 def alt_text(panels: Sequence[Panel], decimals: int = 3, at: str = " at step {:g}") -> str:
