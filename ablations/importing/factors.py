@@ -38,24 +38,36 @@ class Planned:
     name: str
 
 
-def factored(runs: Sequence[ForeignRun], choices: Choices, note: Say) -> tuple[list[Planned], list[str]]:
+def factored(
+    runs: Sequence[ForeignRun], choices: Choices, counting: Collection[str], note: Say
+) -> tuple[list[Planned], list[str]]:
     """Every run with the parameters that count, and its seed; and the parameters that were left aside.
 
     Args:
         runs: As read.
         choices: What the user says.
+        counting: Parameters that the study has already.
         note: Takes what was worked out.
 
     Raises:
-        AblationsError: A parameter that the user names is in no run.
+        AblationsError: A parameter that the user names is in no run, or one to be ignored is in the study.
     """
     keys = list(dict.fromkeys(key for run in runs for key in run.config))
     seed = _seed_key(keys, choices, note)
     name = choices.name or ("variant" if _names_arms(runs) else None)
     _check(choices, keys, runs)
+    clash = [key for key in counting if any(fnmatch.fnmatchcase(key, each) for each in choices.ignore)]
+    if clash:
+        raise AblationsError(
+            f"--ignore: the study counts {', '.join(clash)}, and so do the runs imported before: import all of them "
+            "anew, with another --study and --results"
+        )
     ignored = [key for key in keys if any(fnmatch.fnmatchcase(key, each) for each in choices.ignore)]
     counted = [key for key in keys if key not in {*ignored, seed, choices.name}]
-    aside = {*_seed_twins(runs, counted, seed), *_own_to_each_run(runs, counted)} - set(choices.parameter)
+    aside = {*_seed_twins(runs, counted, seed), *_own_to_each_run(runs, counted)} - {
+        *choices.parameter,
+        *counting,
+    }
     if aside:
         note(f"left aside, for it tells runs and not arms apart: {', '.join(k for k in counted if k in aside)} "
              "(--parameter NAME counts one)")  # fmt: skip

@@ -17,7 +17,7 @@ from rich.text import Text
 from ablations.authoring import checked, study_name
 from ablations.errors import AblationsError, Problem, StudyError, one_of, visible
 from ablations.files import write_atomic
-from ablations.importing import records, study_text
+from ablations.importing import reading, records, study_text
 from ablations.importing.arms import Arm, Entry, arms_of, chosen_baseline, difference, entries_of
 from ablations.importing.choices import Choices, earlier_choices, keep_choices
 from ablations.importing.csv_files import Asked
@@ -74,7 +74,7 @@ def import_runs(sources: dict[Path, str], choices: Choices, path: Path, results:
     runs = _placed(found, sources, path)
     metric = existing.metric if existing else _metric(runs, choices)
     select = _select(runs, choices)
-    planned, aside = factored(runs, choices, found.note)
+    planned, aside = factored(runs, choices, existing.schema.tunables if existing else (), found.note)
     plan = _planned(planned, metric, choices, existing, path, Store(results), found)
     store = Store(results)
     store.root.mkdir(parents=True, exist_ok=True)
@@ -108,8 +108,9 @@ def _existing(path: Path) -> Study | None:
 
 def _placed(found: Found, sources: Mapping[Path, str], study: Path) -> list[ForeignRun]:
     """The runs that have ended, their sources named as they lie beside the study's file."""
-    names = {source.resolve().name: os.path.relpath(source.resolve(), study.resolve().parent) for source in sources}
-    if len(names) < len(sources):
+    roots = {reading.root_of(source, tool) for source, tool in sources.items()}
+    names = {root.name: os.path.relpath(root, study.resolve().parent) for root in roots}
+    if len(names) < len(roots):
         raise AblationsError("two sources have the same name: import one after the other")
     running = [run.run for run in found.runs if run.status == "running"]
     if running:
@@ -218,8 +219,8 @@ def _extended(
 
 
 def origin(planned: Planned) -> records.Origin:
-    """Which run of which source a run is."""
-    return planned.run.source, planned.run.run
+    """Which run it is."""
+    return records.origin(planned.run.tool, planned.run.source, planned.run.run)
 
 
 def _seeds(planned: Sequence[Planned], store: Store, found: Found) -> list[int]:

@@ -84,6 +84,12 @@ _EXPECTED = {
 }
 
 
+def root_of(path: Path, tool: str) -> Path:
+    """The folder that a run belongs to: of a single run of Sacred the one around it, in which its number counts."""
+    path = path.resolve()
+    return path.parent if tool == "sacred" and (path / "run.json").is_file() else path
+
+
 def read_all(sources: dict[Path, str], asked: Asked) -> Found:
     """Every run of all sources, and all that is wrong with them."""
     now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)

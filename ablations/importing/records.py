@@ -51,10 +51,15 @@ def seeds_taken(store: Store) -> dict[Origin, int]:
     }  # fmt: skip
 
 
+def origin(tool: str, source: str, run: str) -> Origin:
+    """What a run is known by: the ids of MLflow and W&B are the only ones of their kind, others belong to a source."""
+    return ("" if tool in ("MLflow", "W&B") else source), run
+
+
 def origin_of(record: Mapping[str, Any]) -> Origin:
-    """Which run of which source a record is of."""
+    """Which run a record is of."""
     found = record["info"]["imported"]
-    return found["source"], found["run"]
+    return origin(found["tool"], found["source"], found["run"])
 
 
 def record_of(

@@ -82,7 +82,7 @@ def _read_run(
     last = ended or _time(run.get("heartbeat"))
     return ForeignRun(
         tool="Sacred",
-        source=root.resolve().name,
+        source=(root.resolve().parent if root == folder else root.resolve()).name,
         run=folder.name,
         config=flat({key: value for key, value in config.items() if not str(key).startswith("__")}),
         scores={**last_values(points), **_result(run.get("result"))},

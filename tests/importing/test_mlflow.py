@@ -90,3 +90,11 @@ def test_a_link_and_a_damaged_line_are_said_with_their_file(store):
         store.take("mlruns", metric=["val/accuracy"])
     assert "params/password: expected a file, found a link" in str(caught.value)
     assert "metrics/loss: line 2: expected time, value and step, found 'nonsense'" in str(caught.value)
+
+
+def test_a_run_is_known_by_its_id_wherever_it_is_read_from(store):
+    shutil.copy(SAMPLES / "mlflow_runs.csv", store.folder)
+    store.take("mlflow_runs.csv", metric=["val/accuracy"])
+    store.take("mlruns")
+    assert "0 runs imported" in store.said and "8 runs changed since" in store.said  # they have curves now
+    assert len(store.records()) == 8

@@ -270,3 +270,27 @@ def test_a_loss_is_better_where_it_is_less_and_the_guess_is_said(from_sacred):
 def test_scores_that_are_not_finite_are_no_numbers(from_sacred):
     for (_, _), record in from_sacred.take("runs_sacred", **ASKED).records().items():
         assert all(value is None or math.isfinite(value) for value in record["scores"].values())
+
+
+def test_one_run_alone_is_the_same_run_as_in_its_folder(from_sacred):
+    from_sacred.take("runs_sacred/1", ignore=["out"], **ASKED)
+    assert from_sacred.records()["baseline", 1]["info"]["imported"]["source"] == "runs_sacred"
+    from_sacred.take("runs_sacred")
+    assert "17 runs imported" in from_sacred.said and "1 run there already" in from_sacred.said
+
+
+def test_what_the_study_counts_cannot_be_ignored_later(from_sacred):
+    from_sacred.take("runs_sacred/1", **ASKED)
+    with pytest.raises(AblationsError, match="--ignore: the study counts out"):
+        from_sacred.take("runs_sacred", ignore=["o*"])
+
+
+def test_arms_are_called_as_a_parameter_says(from_sacred):
+    tags = {("0.1", "2"): "plain", ("0.2", "2"): "fast!"}
+    for path in (from_sacred.folder / "runs_sacred").glob("*/config.json"):
+        config = json.loads(path.read_text())
+        tag = tags.get((str(config["lr"]), str(config["model"]["depth"])), "other")
+        path.write_text(json.dumps(config | {"tag": tag}))
+    from_sacred.take("runs_sacred", name="tag", **ASKED)
+    assert {each.name for each in from_sacred.loaded.ablations} == {"fast", "other", "other-2", "other-3"}
+    assert "3 configs are called other" in from_sacred.said
