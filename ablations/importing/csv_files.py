@@ -24,6 +24,7 @@ RUN = ("run_id", "Run ID", "run", "Run", "id", "ID")
 NAME = ("variant", "arm", "Name", "run_name", "name")
 STATUS = ("status", "Status", "state", "State")
 STEP = ("step", "_step", "Step")
+EXAMPLE = "example"
 SECONDS = ("seconds", "Runtime", "_runtime", "Duration", "duration")
 ENDS = ("end_time", "ended")
 STARTS = ("start_time", "Start Time", "Created", "started")
@@ -71,9 +72,10 @@ def read(path: Path, asked: Asked, say: Say, note: Say) -> list[ForeignRun]:
 def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a file; raises Damaged with all that is wrong with its shape."""
     text = read_text(path)
-    dialect = "excel-tab" if "\t" in text.partition("\n")[0] else "excel"
+    first = text.partition("\n")[0]
+    between = max(",;\t", key=first.count)
     try:
-        found = [row for row in csv.reader(io.StringIO(text), dialect, strict=True) if any(row)]
+        found = [row for row in csv.reader(io.StringIO(text), delimiter=between, strict=True) if any(row)]
     except csv.Error as error:
         raise Damaged(f"expected a CSV file, found: {error}") from error
     if len(found) < 2:
@@ -129,6 +131,11 @@ class _Reader:
 
     def _identity(self) -> list[str]:
         """The columns that tell runs apart; none where each row is a run."""
+        if EXAMPLE in self.header and EXAMPLE not in (*self.asked.parameters, *self.asked.metrics):
+            raise Damaged(
+                f"column {EXAMPLE!r}: scores by test example are for `ablations compare`; give a row a run "
+                f"(--parameter {EXAMPLE} makes it a setting)"
+            )
         if not self.long and not self.step:
             return []
         if self.run:

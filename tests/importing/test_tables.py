@@ -86,6 +86,12 @@ def test_true_and_one_are_one_value_where_runs_disagree(place):
     assert {arm for arm, _ in place.take("runs.csv", metric=["acc"]).records()} == {"baseline", "flag"}
 
 
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_columns_stand_between_commas_semicolons_or_tabs(place, between):
+    place.write("runs.csv", "lr,seed,acc\n0.1,0,0.7\n0.2,0,0.6\n".replace(",", between))
+    assert set(place.take("runs.csv", metric=["acc"]).records()) == {("baseline", 0), ("lr", 0)}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -95,6 +101,8 @@ def test_true_and_one_are_one_value_where_runs_disagree(place):
         ('lr,acc\n1,"2\n', "expected a CSV file"),
         ("lr,acc\n0.1,0;7\n", "line 2: expected a number for acc, found '0;7'"),
         ("lr,acc,status\n0.1,0.7,perhaps\n", "line 2: expected a status .* found 'perhaps'"),
+        ("variant,seed,example,acc\na,0,1,1\n", "scores by test example are for `ablations compare`"),
+        ("lr;acc\n0,1;0,7\n", "line 2: expected a number for acc, found '0,7'"),
         ("step,acc\n1,0.7\n", "expected a column run_id, or variant and seed"),
         ("variant,seed,step,acc\na,1,x,0.7\n", "line 2: expected a step in column 'step', found 'x'"),
     ],
