@@ -19,6 +19,7 @@ from ablations.drafts import value_text
 from ablations.errors import AblationsError, Problem, StudyError, one_of
 from ablations.experiments import schema_for
 from ablations.files import write_atomic
+from ablations.recorded import IMPORTED
 from ablations.schema import ABSENT, Schema, Tunable
 from ablations.study import Study, load_study
 from ablations.study_file import NAME, NAME_RULE, StudyFile
@@ -83,6 +84,9 @@ def add(path: Path, entry: Entry) -> tuple[Study, str]:
 
 def _about(entry: Entry, document: Document) -> Iterator[Problem]:
     """What is wrong with the words on the command line."""
+    if document.data.get("experiment") == IMPORTED:
+        message = "its runs were imported: `ablations import` brings ablations with their runs, and none can be run"
+        yield document.problem(("experiment",), message)
     if not NAME.fullmatch(entry.name):
         yield Problem(0, "", f"expected a name ({NAME_RULE}), found {entry.name!r}")
     elif entry.name in _ablations(document):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ablations import completion
 from ablations.errors import AblationsError, StudyError, UnknownName
 
 if TYPE_CHECKING:
@@ -39,14 +40,10 @@ STUDY, RESULTS = Path("study.yaml"), Path("results")
 
 
 def _profiles(ctx: typer.Context, incomplete: str) -> list[str]:
-    from ablations import completion
-
     return completion.profiles(ctx.params.get("study") or STUDY, incomplete)
 
 
 def _names(ctx: typer.Context, incomplete: str) -> list[str]:
-    from ablations import completion
-
     return completion.names(ctx.params.get("study") or STUDY, ctx.params.get("profile"), incomplete)
 
 
@@ -370,10 +367,7 @@ def compare(
 def import_(
     paths: Annotated[list[Path], typer.Argument(help="Folders, tables, or notebooks and scripts.")],
     tool: Annotated[
-        str | None,
-        typer.Option(
-            "--from", help="sacred, mlflow, wandb, csv or notebooks; else told by what is there.", autocompletion=_tools
-        ),
+        str | None, typer.Option("--from", help="sacred, mlflow, wandb, csv or notebooks.", autocompletion=_tools)
     ] = None,
     baseline: Annotated[
         list[str] | None, typer.Option(help="Its KEY=VALUE (repeatable), or a run, arm or notebook; else proposed.")
@@ -394,26 +388,12 @@ def import_(
 ) -> None:
     """Take over runs made elsewhere, to report on them; nothing is re-run.
 
-    Sacred's folders, MLflow's mlruns, W&B's local runs and tables become a study with its results; notebooks or scripts
-    that are copies of one another become a study to run."""
-    from ablations.importing.choices import Choices
-    from ablations.importing.reading import tools_of
+    Folders of Sacred, MLflow or W&B and tables become a study with results; copied notebooks, a study to run."""
+    from ablations.importing.command import Choices, take
 
-    sources = tools_of(paths, tool)
-    choices = Choices(
-        baseline or (), metric or (), direction, smallest_effect, seed, name, ignore or (), parameter or (), select,
-        select_direction,
-    )  # fmt: skip
-    if set(sources.values()) == {"notebooks"}:
-        from ablations.importing.notebooks import propose
-
-        propose(list(sources), choices, study, _out())
-        print(f"Next: write the experiment that {study} names, then\nablations validate{_given(study)}")
-        return
-    from ablations.importing.importer import import_runs
-
-    import_runs(sources, choices, study, results, _out())
-    print(f"Next: look at {study}, then\nablations report{_given(study, results)}")
+    given = (baseline or (), metric or (), direction, smallest_effect, seed, name, ignore or (), parameter or ())
+    choices = Choices(*given, select, select_direction)
+    print(f"{take(paths, tool, choices, study, results, _out())}{_given(study, results)}")
 
 
 @app.command()

@@ -92,6 +92,17 @@ def test_a_study_of_imported_runs_takes_no_seeds_and_no_search(place):
     assert "search: expected no search where nothing can be run" in str(caught.value)
 
 
+def test_no_ablation_is_added_that_could_never_run(place):
+    from ablations.authoring import Entry, add
+    from ablations.errors import StudyError
+
+    place.write("runs.csv", UNPAIRED)
+    before = place.take("runs.csv", metric=["acc"]).study.read_text()
+    with pytest.raises(StudyError, match="`ablations import` brings ablations with their runs"):
+        add(place.study, Entry("more", ["lr=0.5"]))
+    assert place.study.read_text() == before
+
+
 def test_packed_imports_report_the_same(from_sacred, tmp_path):
     from ablations.packing import pack
     from ablations.store import Store
