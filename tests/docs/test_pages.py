@@ -133,9 +133,18 @@ def stage_import(place):
     return place
 
 
+def stage_first_study(place):
+    for name, text in re.findall(
+        r'^```\w+ title="(.+?)"\n(.+?)^```', text_of("docs/first-study.md"), flags=re.M | re.S
+    ):
+        (place / name).write_text(text)
+    return place
+
+
 STAGES = {
     "docs/authoring.md": stage_authoring,
     "docs/clusters.md": stage_clusters,
+    "docs/first-study.md": stage_first_study,
     "docs/own-experiment.md": stage_own_experiment,
     "docs/import.md": stage_import,
     "docs/verify.md": stage_verify,
@@ -169,7 +178,6 @@ def test_the_commands_of_a_page_work(page, tmp_path):
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join([str(folder), os.environ["PYTHONPATH"]]),
         "HOME": str(tmp_path),
         "ABLATIONS_RENDERER": "builtin",
     }
