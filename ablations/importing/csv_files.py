@@ -181,13 +181,17 @@ class _Reader:
                 f"{self.path.name}: taken for scores, since they differ in most runs: {', '.join(guessed)} "
                 "(--parameter NAME makes one a setting)"
             )
-        if self.name in ("variant", "arm") and self.name and not self._varies(firsts, settings):
+        if self.name in ("variant", "arm") and self.name and self._says_more(self.name, firsts, settings):
             settings[self.name] = self.name
         return settings, scores
 
-    def _varies(self, firsts: Sequence[Mapping[str, str]], settings: Iterable[str]) -> bool:
-        seed = self.asked.seed or "seed"
-        return any(len({row[name] for row in firsts}) > 1 for name in settings if name.rpartition(".")[2] != seed)
+    def _says_more(self, name: str, firsts: Sequence[Mapping[str, str]], settings: Iterable[str]) -> bool:
+        """Whether arms of two names have the same settings, so that the name is all that tells them apart."""
+        counted = [each for each in settings if each.rpartition(".")[2] != (self.asked.seed or "seed")]
+        called: dict[tuple[str, ...], set[str]] = {}
+        for row in firsts:
+            called.setdefault(tuple(row[each] for each in counted), set()).add(row[name])
+        return any(len(names) > 1 for names in called.values())
 
     @staticmethod
     def _is_score(values: Sequence[str], within: Sequence[Sequence[str]]) -> bool:

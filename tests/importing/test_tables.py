@@ -86,6 +86,16 @@ def test_true_and_one_are_one_value_where_runs_disagree(place):
     assert {arm for arm, _ in place.take("runs.csv", metric=["acc"]).records()} == {"baseline", "flag"}
 
 
+def test_arms_that_differ_in_nothing_but_their_name_are_not_one(place):
+    rows = ["variant,lr,seed,acc"]
+    for arm, lr, gain in (("plain", 0.1, 0), ("no-augmentation", 0.1, -0.1), ("low", 0.01, -0.2)):
+        rows += [f"{arm},{lr},{seed},{0.7 + gain + seed / 100}" for seed in range(3)]
+    place.write("runs.csv", "\n".join(rows))
+    records = place.take("runs.csv", metric=["acc"], baseline=["plain"]).records()
+    assert {arm for arm, _ in records} == {"baseline", "no-augmentation", "low"}
+    assert len(records) == 9 and "one config and seed" not in place.said
+
+
 @pytest.mark.parametrize("between", [",", ";", "\t"])
 def test_columns_stand_between_commas_semicolons_or_tabs(place, between):
     place.write("runs.csv", "lr,seed,acc\n0.1,0,0.7\n0.2,0,0.6\n".replace(",", between))
