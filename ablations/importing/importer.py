@@ -267,7 +267,7 @@ def _say(
     if done.changed:
         line(f"{_runs(done.changed)} changed since the last import: what was there is kept beside the new state.")
     for note in [*notes, *done.doubled[:8]]:
-        line(f"Note: {note}.", style="yellow")
+        line(f"Note: {note.rstrip('?')}{'?' if note.endswith('?') else '.'}", style="yellow")
     if len(done.doubled) > 8:
         line(f"Note: … and {len(done.doubled) - 8} more of one config and seed.", style="yellow")
     if done.new or done.changed:

@@ -205,7 +205,9 @@ def _put_first(folder: Path, record: Mapping[str, Any], points: Sequence[Point])
 def _say_doubled(rivals: Sequence[Mapping[str, Any]], winner: Mapping[str, Any], done: Written) -> None:
     names = ", ".join(str(record["info"]["imported"]["run"]) for record in rivals)
     which = winner["info"]["imported"]["run"]
+    code = {(record["code"]["package_hash"], record["code"]["git_commit"]) for record in rivals}
+    differ = ". Their sources differ: is that what was compared?" if len(code) > 1 else ""
     done.doubled.append(
         f"{winner['variant']}, seed {winner['seed']}: runs {names} have one config and seed; {which} counts, the last "
-        "that completed"
+        f"that completed{differ}"
     )

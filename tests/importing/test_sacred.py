@@ -131,11 +131,12 @@ def test_of_two_runs_of_one_config_and_seed_the_last_that_completed_counts(from_
     again = place.folder / "runs_sacred" / "30"
     shutil.copytree(place.folder / "runs_sacred" / "1", again)
     run = json.loads((again / "run.json").read_text())
-    (again / "run.json").write_text(json.dumps(run | {"start_time": "2099-01-01T00:00:00.0", "status": "FAILED"}))
+    late = {"start_time": "2099-01-01T00:00:00.0", "status": "FAILED", "experiment": {"sources": [["a.py", "b"]]}}
+    (again / "run.json").write_text(json.dumps(run | late))
     place.take("runs_sacred", **ASKED)
     record = place.records()["baseline", 1]
     assert record["status"] == "completed" and record["info"]["imported"]["run"] == "1"
-    assert "runs 1, 30 have one config and seed" in place.said
+    assert "runs 1, 30 have one config and seed" in place.said and "Their sources differ" in place.said
     assert (place.results / "runs" / record["run_id"] / "record-a1.json").exists()
 
 
