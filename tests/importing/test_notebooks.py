@@ -120,7 +120,7 @@ def test_the_proposal_is_a_study_once_its_experiment_is_there(copies, tmp_path, 
     from ablations.study import load_study
 
     text, _, _ = proposed(copies, tmp_path)
-    with pytest.raises(StudyError, match="no module named 'my_package'"):
+    with pytest.raises(StudyError, match=r"my_package\.experiment cannot be imported"):
         load_study(tmp_path / "study.yaml")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "__init__.py").write_text("")
