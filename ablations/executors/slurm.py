@@ -326,7 +326,10 @@ class SlurmExecutor(Executor):
             import submitit  # noqa: F401
         except ImportError as error:
             raise AblationsError("--executor slurm needs submitit: pip install 'ablations[slurm]'") from error
-        made = cls(options, work.study, work.at_once, work.say)
+        try:
+            made = cls(options, work.study, work.at_once, work.say)
+        except Unreachable as error:
+            raise AblationsError(f"--executor slurm needs a machine that submits jobs to Slurm: {error}") from error
         missing = slurm.without_accounts()
         if missing:
             work.say(
