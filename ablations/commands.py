@@ -234,7 +234,7 @@ def _say_intent(
     if elsewhere["running"]:
         out.print(f"{elsewhere['running']} are being run already: waiting for them, and taking over what is left.")
     if elsewhere["queued"]:
-        out.print(f"{elsewhere['queued']} are queued already: waiting for them.")
+        out.print(f"{elsewhere['queued']} are queued already: waiting for them (ablations cancel withdraws them).")
     if todo:
         expected = _forecast(study, store, list(variants.values()), workers)
         left = expected.left_s(todo, [])

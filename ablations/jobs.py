@@ -130,6 +130,7 @@ def _cancel(key: RunKey, run_dir: Path, status: str) -> Cancelled | None:
                     key, "withdrawn" if before == "queued" else "stopping", f"{words} {submitted.executor}"
                 )
         except AblationsError as error:
+            handles.forget(run_dir)  # the note is enough, and nobody may wait for a cluster that is not there
             return Cancelled(key, "asked", f"it will end itself when it begins or looks; {submitted.executor}: {error}")
     claim = read_json(run_dir / claims.NAME)
     if claim is not None and status == "running":

@@ -121,6 +121,9 @@ def test_where_slurm_cannot_be_asked_status_says_what_was_recorded(coin_study, t
     assert shown.text.startswith("slurm, submitted 20")
     assert "squeue is not on this machine" in shown.text
     assert store.status(key.run_id) == "queued"
+    (found,) = jobs.cancel(store, [key])  # and then it may be run elsewhere
+    assert found.text.startswith("it will end itself when it begins or looks; slurm: squeue is not on this machine")
+    assert (store.status(key.run_id), handles.asked_to_stop(folder)) == ("missing", True)
 
 
 class Moon(Executor):
