@@ -184,7 +184,7 @@ def run(
     chosen = commands.choose_executor(loaded, executor, option or (), workers)
     goes_on = "What runs or is queued goes on by itself; `ablations run` follows it again, `ablations cancel` stops it."
     stays = "What has ended is kept; `ablations run` goes on from there."
-    with _stoppable(f"Stopped. {goes_on if chosen.kind.outlasts else stays}"):
+    with _stoppable(f"Stopped. {goes_on if chosen.outlasts else stays}"):
         completed = commands.run_study(loaded, store, _out(), only, chosen, retry)
     if completed and not only:
         _out().print(f"Next: ablations report{_given(study, results, profile)}", soft_wrap=True)

@@ -35,6 +35,11 @@ class Chosen:
     options: Any
     workers: int | None = None
 
+    @property
+    def outlasts(self) -> bool:
+        """Whether what it runs goes on when the launch is stopped."""
+        return self.kind.jobs_outlast(self.options)
+
     def shares(self, runs: int) -> tuple[int, int]:
         """Runs at a time, and threads of each."""
         return self.kind.shares(self.options, self.workers, runs)
@@ -130,7 +135,7 @@ def _run_planned(
             todo = store.unsettled(runnable, retry=retry)  # another process may have been at work meanwhile
             tried.update(key.run_id for key in todo)
             expected = _forecast(study, store, list(variants.values()), workers)
-            with watcher(out, study.metric, executor.kind.outlasts) as watching:
+            with watcher(out, study.metric, executor.outlasts) as watching:
                 ends = launch(
                     store,
                     started,
@@ -168,7 +173,7 @@ def _search(study: Study, ablation: Ablation, store: Store, out: Console, execut
             variants = list(trials.variants.values())
             _prepare(study, variants, out)
             expected = forecast(variants, (), store.history(), workers, flops=study.schema.flops)
-            with watcher(out, search.objective, executor.kind.outlasts) as watching:
+            with watcher(out, search.objective, executor.outlasts) as watching:
                 launch(
                     store,
                     trials.watched(started),

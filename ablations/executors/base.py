@@ -61,6 +61,14 @@ def killed_by(sent: signal.Signals, oom: bool) -> Ending:
     return Ending("lost", f"killed by {sent.name}{why}")
 
 
+DEATHS = {  # what is recorded of a run that ended so, and could not say it: status, and a word for the type of error
+    "crashed": ("failed", "Crashed"),
+    "memory": ("failed", "OutOfMemory"),
+    "lost": ("interrupted", "Lost"),
+    "stopped": ("interrupted", "Stopped"),
+}
+
+
 class Job(ABC):
     """Handle of one submitted folder."""
 
@@ -144,6 +152,11 @@ class Executor(ABC):
         """
         workers = workers or machine.gpus() or machine.cores()
         return max(1, min(workers, runs)), max(1, machine.cores() // workers)
+
+    @classmethod
+    def jobs_outlast(cls, options: Any) -> bool:
+        """Whether jobs of an executor with these ``Options`` do."""
+        return cls.outlasts
 
     @classmethod
     def attach(cls, run_dir: Path, handle: Mapping[str, Any]) -> Job | None:

@@ -17,13 +17,13 @@ from ablations.store import Store
 from ablations.study import load_study
 
 SETTINGS = {"local": {"workers": 2}, "slurm": {"memory": "400M", "time": "5"}}
-CLUSTERS = {"slurm": "slurm"}  # fixtures that bring up what an executor submits to
+CLUSTERS = {"ray": "ray_cluster", "slurm": "slurm"}  # fixtures that bring up what an executor submits to
 
 
-def executor_of(name):
+def executor_of(name, root=Path("results")):
     kind, options = executor_class(name), executor_options.options(name, SETTINGS.get(name, {}))
     at_once, threads = kind.shares(options, None, 6)
-    return kind.start(options, Work("coin", "coin.experiment:ex", Path("results"), at_once, threads, print))
+    return kind.start(options, Work("coin", "coin.experiment:ex", root, at_once, threads, print))
 
 
 def param(name):
@@ -31,10 +31,10 @@ def param(name):
 
 
 @pytest.fixture(params=map(param, executor_options.names()))
-def executor(request):
+def executor(request, tmp_path):
     if request.param in CLUSTERS:
         request.getfixturevalue(CLUSTERS[request.param])
-    with executor_of(request.param) as made:
+    with executor_of(request.param, tmp_path / "results") as made:
         yield made
 
 
