@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -39,7 +39,7 @@ class Node:
 
     id: str
     name: str
-    has: Mapping[str, float]
+    has: Mapping[str, float] = field(hash=False)
 
 
 def library() -> ModuleType:
@@ -90,7 +90,7 @@ def connect(address: str) -> str:
         _check_reachable(address)
     if now is not None:
         ray.shutdown()
-    with own_signals():
+    with own_signals(), _quiet():
         try:
             ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="error")
         except Exception as error:  # Ray raises whatever came to hand: of versions, sessions, tokens, addresses
@@ -129,6 +129,20 @@ def own_signals() -> Iterator[None]:
                 signal.signal(each, handler)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps from the terminal what Ray's native code says of networks while it starts; what is wrong, it raises."""
+    sys.stderr.flush()
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
+
+
 # -- a cluster of this machine --------------------------------------------------------------------------------
 
 
@@ -149,9 +163,10 @@ class LocalCluster:
         settings = {
             "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES),
             "RAY_ROTATION_BACKUP_COUNT": "1",
+            "TMPDIR": str(self.folder),
             "RAY_AUTH_TOKEN": secrets.token_hex(32),  # keeps other users of this machine out; none is kept at home
         }
-        with own_signals(), _environment(settings):
+        with own_signals(), _quiet(), _environment(settings):
             ray.init(
                 address="local", _node_ip_address="127.0.0.1", num_cpus=machine.cores(), num_gpus=machine.gpus(),
                 object_store_memory=OBJECTS_BYTES, _temp_dir=str(self.folder), include_dashboard=False,
@@ -216,7 +231,8 @@ def described(has: Mapping[str, float]) -> str:
     """
     order = {"CPU": 0, "GPU": 1, "memory": 2}
     hidden = ("object_store_memory", "node:", "accelerator_type:")
-    shown = sorted((name for name in has if not name.startswith(hidden)), key=lambda name: (order.get(name, 3), name))
+    named = [name for name, amount in has.items() if amount and not name.startswith(hidden)]
+    shown = sorted(named, key=lambda name: (order.get(name, 3), name))
     words = [f"{has[name] / 1e9:.3g} GB memory" if name == "memory" else f"{has[name]:g} {name}" for name in shown]
     return ", ".join(words) or "nothing"
 
@@ -256,15 +272,26 @@ def check_that_all_see(folder: Path, machines: Sequence[Node]) -> None:
             ).remote(str(mark), said, os.getcwd()): node
             for node in machines
         }
-        ray.wait(list(asked), num_returns=len(asked), timeout=CHECK_S)
-        wrong = [f"{node.name}: {lack}" for look, node in asked.items() if (lack := _answer(ray, look))]
+        _wait_for_answers(ray, asked)
+        there = {node.id for node in nodes()}
+        lacks = {node: _answer(ray, look) for look, node in asked.items() if node.id in there}
     finally:
         mark.unlink(missing_ok=True)
+    wrong = [f"{node.name}: {lack}" for node, lack in lacks.items() if lack]
     if wrong:
         raise AblationsError(
             f"executor ray: every machine that runs must see the folder of results {folder}, have ablations installed, "
             "and have the working directory:" + "".join(f"\n  {each}" for each in wrong)
         )
+
+
+def _wait_for_answers(ray: ModuleType, asked: Mapping[Any, Node]) -> None:
+    """Until every machine that is still there has answered, or has had the time."""
+    until, open_looks = time.monotonic() + CHECK_S, list(asked)
+    while open_looks and time.monotonic() < until:
+        _, open_looks = ray.wait(open_looks, num_returns=len(open_looks), timeout=1.0)
+        there = {node.id for node in nodes()}
+        open_looks = [look for look in open_looks if asked[look].id in there]
 
 
 def _answer(ray: ModuleType, look: Any) -> str:

@@ -9,7 +9,9 @@ by itself with its run. Ray only places them: it never starts one again, for tha
 from __future__ import annotations
 
 import contextlib
+import multiprocessing.util
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -121,6 +123,7 @@ class Keeper:
             raise AblationsError(f"{socket.gethostname()} does not see {run_dir}")
         self._since, self._over = time.monotonic(), False
         self._ending: Ending | None = None
+        self._told = threading.Event()
         self._lock = threading.Lock()  # methods and the thread below ask for the process's state at once
         self._executor = LocalExecutor(1, threads, experiment=experiment)
         self._job = self._executor.submit(self._run_dir)
@@ -138,7 +141,8 @@ class Keeper:
             death = DEATHS[self._ending.kind]
             runner.record_death(self._run_dir, *death, self._ending.text, time.monotonic() - self._since)
         self._over = True
-        time.sleep(LINGER_S)
+        self._told.wait(LINGER_S)
+        shutil.rmtree(multiprocessing.util.get_temp_dir(), ignore_errors=True)  # of the server that forked the run
         os._exit(0)
 
     async def started(self) -> str:
@@ -152,6 +156,10 @@ class Keeper:
         while not self._over:
             await asyncio.sleep(POLL_S)
         return self._ending
+
+    async def leave(self) -> None:
+        """Lets it go at once when the run has ended."""
+        self._told.set()
 
     async def cancel(self) -> None:
         """Asks the run to end."""
@@ -208,7 +216,7 @@ class RayJob(Job):
     def _hear(self, ray: Any) -> None:
         """Takes the answer to how it ended."""
         try:
-            self._end(ray.get(self._ended))
+            self._end(ray.get(self._ended), by_itself=True)
         except ray.exceptions.ActorUnavailableError:  # of its machine nothing is heard just now: asked again
             self._ended = self._actor.ended.remote()
         except ray.exceptions.RayError as error:
@@ -222,15 +230,12 @@ class RayJob(Job):
         if why is not None and self._homeless_since is not None and now - self._homeless_since > GRACE_S:
             self._end(Ending("lost", why))
 
-    def _end(self, ending: Ending | None) -> None:
+    def _end(self, ending: Ending | None, *, by_itself: bool = False) -> None:
+        """Takes an ending, and gives back at once what its actor holds; a run without its actor stops by itself."""
         self._ending, self._is_over = ending, True
-        self.kill()
-
-    def kill(self) -> None:
-        """Gives back at once what its actor holds; a run that goes on without it stops by itself."""
         if self._actor is not None:
             with contextlib.suppress(Exception):  # it may be gone, or its machine
-                cluster.library().kill(self._actor)
+                self._gone = self._actor.leave.remote() if by_itself else cluster.library().kill(self._actor)
 
     def cancel(self) -> None:
         """Asks the run to end, or keeps it from starting."""
@@ -285,7 +290,7 @@ class RayExecutor(Executor):
         self._most = work.at_once if work.at_once < takes else None
         self._surroundings = Surroundings.with_variables(options.variables)
         where = "of this machine" if self._local else f"at {self._address}"
-        each = cluster.described({name: amount for name, amount in self._asked.items() if amount})
+        each = cluster.described(self._asked)
         work.say(f"Ray cluster {where}, machines that fit: {len(able)}; a run takes {each}; {takes} fit at a time.")
 
     @classmethod

@@ -4,6 +4,7 @@ import ctypes
 import importlib.util
 import os
 import subprocess
+from typing import ClassVar
 
 import pytest
 
@@ -25,9 +26,14 @@ def lonely_network():
 
 
 class Machines:
-    """A cluster whose head runs nothing, and machines with 2 cores and a GPU each as far as Ray knows."""
+    """A cluster whose head runs nothing, and machines with 4 cores and 2 GPUs each as far as Ray knows."""
 
     OBJECTS_BYTES = 80 * 2**20
+    SOON_LOST: ClassVar = {
+        "health_check_initial_delay_ms": 500,
+        "health_check_period_ms": 500,
+        "health_check_timeout_ms": 2000,
+    }
 
     def __init__(self):
         from ablations.executors import _ray_cluster
@@ -36,6 +42,7 @@ class Machines:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": self.OBJECTS_BYTES}
+        head["_system_config"] = self.SOON_LOST
         with _ray_cluster.own_signals():
             self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address = self._cluster.address
@@ -45,7 +52,7 @@ class Machines:
 
         with _ray_cluster.own_signals():
             return self._cluster.add_node(
-                num_cpus=2, num_gpus=1, object_store_memory=self.OBJECTS_BYTES, resources=resources
+                num_cpus=4, num_gpus=2, object_store_memory=self.OBJECTS_BYTES, resources=resources
             )
 
     def kill(self, node):

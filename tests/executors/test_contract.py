@@ -16,7 +16,7 @@ from ablations.plan import expand, run_keys
 from ablations.store import Store
 from ablations.study import load_study
 
-SETTINGS = {"local": {"workers": 2}, "slurm": {"memory": "400M", "time": "5"}}
+SETTINGS = {"local": {"workers": 2}, "ray": {"gpus": 0.5}, "slurm": {"memory": "400M", "time": "5"}}
 CLUSTERS = {"ray": "ray_cluster", "slurm": "slurm"}  # fixtures that bring up what an executor submits to
 
 

@@ -1,0 +1,224 @@
+"""Runs on a real Ray cluster whose machines are pretended, in a network of its own; real losses."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from walking import Place, check_that_nothing_was_repeated, kill
+
+from ablations import executor_options, handles
+from ablations.errors import AblationsError, UnknownName
+from ablations.executors import ray as on_ray
+from ablations.executors.base import Work
+from ablations.plan import expand, run_keys
+from ablations.store import Store
+from ablations.study import load_study
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def started(tmp_path, said=print, **options):
+    work = Work("coin", "coin.experiment:ex", tmp_path / "results", 9, 3, said)
+    return on_ray.RayExecutor.start(executor_options.options("ray", options), work)
+
+
+def prepared(path, tmp_path):
+    study, store = load_study(path), Store(tmp_path / "results")
+    variants = {variant.name: variant for variant in expand(study)}
+    return store, [store.prepare(key, variants[key.variant], study.experiment, threads=3) for key in run_keys(study)]
+
+
+def until(is_so, seconds=60):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def keepers():
+    """The processes of actors that keep runs."""
+    return [each for each in psutil.process_iter(["cmdline"]) if "ray::Keeper" in " ".join(each.info["cmdline"] or ())]
+
+
+# -- what it takes, and what it says --------------------------------------------------------------------------
+
+
+def test_runs_that_ask_for_half_a_gpu_share_it_and_end_or_never_begin_when_they_are_cancelled(
+    coin_study, tmp_path, ray_cluster
+):
+    more = "slow: {set: {trouble.kind: sleep}}\nslower: {set: {trouble.kind: sleep, coin.weight: 0.1}}"
+    store, folders = prepared(coin_study(more), tmp_path)
+    slow = [folder for folder in folders if json.loads((folder / "job.json").read_text())["variant"].startswith("slow")]
+    said = []
+    with started(tmp_path, said.append, address=ray_cluster.address, gpus=0.5) as executor:
+        jobs = [executor.submit(folder) for folder in slow]
+        until(lambda: sum((folder / "progress.json").exists() for folder in slow) == 4)
+        assert sorted(job.state() for job in jobs) == ["queued"] * 2 + ["running"] * 4
+        seen = [path.read_text().split("seen: ")[1].split() for path in tmp_path.glob("results/runs/*/log.txt")]
+        for job in jobs:
+            job.cancel()
+        until(lambda: all(job.state() == "ended" for job in jobs))
+    for folder in slow:
+        handles.forget(folder)  # as whoever launches does
+    assert sorted(seen) == [["0", "3"]] * 2 + [["1", "3"]] * 2
+    assert sorted(store.status(folder.name) for folder in slow) == ["interrupted"] * 4 + ["missing"] * 2
+    assert said == [
+        f"Ray cluster at {ray_cluster.address}, machines that fit: 1; a run takes 1 CPU, 0.5 GPU; 4 fit at a time."
+    ]
+
+
+def test_what_no_machine_has_is_said_at_once_with_what_they_have(tmp_path, ray_cluster):
+    began = time.monotonic()
+    with pytest.raises(AblationsError) as error:
+        started(tmp_path, address=ray_cluster.address, gpus=3, memory_gb=1, resources=["licence=1"])
+    words = str(error.value)
+    assert "a run asks for 1 CPU, 3 GPU, 1 GB memory, 1 licence, and no machine of the cluster has that:" in words
+    assert ": 4 CPU, 2 GPU, " in words
+    assert time.monotonic() - began < 20
+
+
+def test_what_no_machine_has_any_more_is_lost_with_what_they_have(coin_study, tmp_path, ray_cluster, monkeypatch):
+    monkeypatch.setattr(on_ray, "GRACE_S", 0.0)
+    monkeypatch.setattr(on_ray, "LOOK_EVERY_S", 0.0)
+    _, folders = prepared(coin_study(), tmp_path)
+    with started(tmp_path, address=ray_cluster.address) as executor:
+        executor._asked["licence"] = 1.0  # as if the machine that had it were gone
+        job = executor.submit(folders[0])
+        until(lambda: job.state() == "ended", 20)
+    assert job.ending().kind == "lost"
+    assert "a run asks for 1 CPU, 1 GPU, 1 licence, and no machine of the cluster has that:" in job.ending().text
+
+
+def test_a_machine_that_does_not_see_the_results_is_named_before_anything_runs(tmp_path, ray_cluster):
+    hidden = tmp_path / "results"
+    hidden.mkdir()
+    ray = Path(sys.executable).parent / "ray"
+    start = f"{ray} start --block --address={ray_cluster.address} --num-cpus=1 --resources='{{\"blind\": 1}}'"
+    start += f" --object-store-memory={ray_cluster.OBJECTS_BYTES}"
+    command = ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {hidden} && exec {start}"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as machine:
+        try:
+            until(lambda: blind_error(tmp_path, ray_cluster.address) is not None)
+            error = blind_error(tmp_path, ray_cluster.address)
+        finally:
+            os.killpg(machine.pid, signal.SIGTERM)
+    assert f"every machine that runs must see the folder of results {hidden}" in error
+    assert f"does not see what was written to {hidden} (No such file or directory)" in error
+
+
+def blind_error(tmp_path, address):
+    """What is said of the machine that sees nothing, None while there is none."""
+    with pytest.raises(AblationsError) as error:
+        started(tmp_path, address=address, gpus=0, resources=["blind=1"])
+    return None if "no machine of the cluster has that" in str(error.value) else str(error.value)
+
+
+def test_an_address_where_nothing_answers_is_said_at_once(lonely_network, tmp_path):
+    began = time.monotonic()
+    with pytest.raises(AblationsError, match=r"nothing answers at 127.0.0.1:1: .*refused; expected host:port"):
+        started(tmp_path, address="127.0.0.1:1")
+    assert time.monotonic() - began < 10
+
+
+def test_without_ray_the_extra_that_brings_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(AblationsError, match=r"pip install 'ablations\[ray\]'"):
+        started(tmp_path, address="127.0.0.1:1")
+
+
+def test_options_that_ray_would_refuse_are_refused_before_anything_runs():
+    wrong = {
+        "gpus=1.5": "gpus: expected a whole number or a part of one GPU, found 1.5",
+        "resources=licence": "resources: expected name=amount, found 'licence'",
+        "address=ray://head:10001": "address: expected host:port, auto or local, found 'ray://head:10001'",
+    }
+    for typed, words in wrong.items():
+        with pytest.raises(UnknownName) as error:
+            executor_options.options("ray", {}, [typed])
+        assert words in str(error.value)
+
+
+# -- losses ---------------------------------------------------------------------------------------------------
+
+
+def on(cluster, *options):
+    typed = [f"address={cluster.address}", "variables=WALK_LEDGER", *options]
+    return ["--executor", "ray", *(text for option in typed for text in ("-x", option))]
+
+
+def test_runs_whose_worker_and_then_whose_machine_is_lost_go_on_from_their_checkpoints(place, ray_cluster):
+    place.write(pause_ms=100.0, seeds=1)
+    doomed = ray_cluster.add(doomed=2)
+    launcher = place.start(*on(ray_cluster, "resources=doomed=1", "gpus=0.5"))
+    place.wait_for_steps(30)
+    keepers()[0].kill()
+    until(lambda: len({process for said in place.said_steps().values() for process, *_ in said}) == 3)
+    ray_cluster.kill(doomed)
+    spare = ray_cluster.add(doomed=2)
+    said, _ = launcher.communicate(timeout=90)
+    ray_cluster.kill(spare)
+    assert launcher.returncode == 0, said
+    check_that_nothing_was_repeated(place.said_steps(), 60)
+    assert max(record["attempt"] for record in place.records().values()) == 3
+
+
+def test_runs_go_on_without_their_launcher_and_can_be_followed_or_cancelled_by_another(place, ray_cluster):
+    place.write(pause_ms=100.0, seeds=2)
+    launcher = place.start(*on(ray_cluster, "gpus=2"))
+    place.wait_for_steps(5)
+    kill(launcher.pid)
+    launcher.communicate(timeout=60)
+    before = place.count()
+    standing = place.status()
+    assert sorted(row["status"] for row in standing.values()) == ["queued"] * 3 + ["running"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ablations.cli", "cancel", "long"],
+        cwd=place.folder, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "2 withdrawn" in done.stdout
+    assert place.count() > before
+    code, said = place.run(*on(ray_cluster, "gpus=0.5"))
+    assert code == 0, said
+    check_that_nothing_was_repeated(place.said_steps(), 60)
+    assert {record["attempt"] for record in place.records().values()} == {1}
+
+
+def test_a_cluster_of_this_machine_is_seen_by_it_alone_stops_with_checkpoints_and_leaves_nothing_behind(
+    place, lonely_network
+):
+    place.write(pause_ms=20.0, seeds=1)
+    parent = Path("/tmp") / f"r{os.getpid()}"  # sockets below it have a short name
+    parent.mkdir()
+    options = ["--executor", "ray", "--workers", "2", "-x", "variables=WALK_LEDGER"]
+    local = {"TMPDIR": str(parent)}
+    try:
+        launcher = place.start(*options, environment=local)
+        place.wait_for_steps(30)
+        places = {each.laddr.ip for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+        launcher.send_signal(signal.SIGTERM)
+        said, _ = launcher.communicate(timeout=60)
+        assert launcher.returncode == 130, said
+        assert places <= {"127.0.0.1", "::ffff:127.0.0.1"}
+        assert {row["status"] for row in place.status().values()} == {"interrupted"}
+        assert list(parent.iterdir()) == []
+        code, said = place.run(*options, environment=local)
+        assert code == 0, said
+        assert list(parent.iterdir()) == []
+    finally:
+        shutil.rmtree(parent)
+    check_that_nothing_was_repeated(place.said_steps(), 60)
+    assert {record["attempt"] for record in place.records().values()} == {2}
