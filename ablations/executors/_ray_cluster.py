@@ -88,8 +88,7 @@ def connect(address: str) -> str:
     ray = library()
     if address != "auto":
         _check_reachable(address)
-    if now is not None:
-        ray.shutdown()
+    disconnect()
     with own_signals(), _quiet():
         try:
             ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="error")
@@ -98,7 +97,20 @@ def connect(address: str) -> str:
                 f"executor ray: cannot use the cluster at {address} from {socket.gethostname()}: {_first_line(error)} "
                 "(ablations must be started on a machine of the cluster, with the cluster's versions of Ray and Python)"
             ) from error
+    _hush(ray)
     return connected_to() or address
+
+
+def disconnect() -> None:
+    """Leaves the cluster that this process is connected to, if any."""
+    if connected_to() is not None:
+        library().shutdown()
+
+
+def _hush(ray: ModuleType) -> None:
+    """Keeps from the terminal what Ray says of lost workers, which no setting does: the runs' own ends are said."""
+    if hasattr(ray._private.worker, "print_to_stdstream"):
+        ray._private.worker.print_to_stdstream = lambda *said, **options: None
 
 
 def _first_line(error: Exception) -> str:
@@ -172,6 +184,7 @@ class LocalCluster:
                 object_store_memory=OBJECTS_BYTES, _temp_dir=str(self.folder), include_dashboard=False,
                 namespace=NAMESPACE, log_to_driver=False, logging_level="error",
             )  # fmt: skip
+        _hush(ray)
 
     def close(self) -> None:
         """Ends it, and removes its files."""
