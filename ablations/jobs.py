@@ -9,7 +9,7 @@ from typing import Literal
 
 from ablations import claims, executors, handles, runner
 from ablations.errors import AblationsError
-from ablations.executors.base import DEATHS, Ending, Job, State, Unreachable
+from ablations.executors.base import Ending, Job, State, Unreachable
 from ablations.files import read_json
 from ablations.plan import RunKey
 from ablations.store import Store

@@ -117,13 +117,23 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
+class Refused(Unreachable):
+    """A machine answers, and no cluster's head is there."""
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address means another machine wherever it is read."""
+    return address.rpartition(":")[0].strip("[]") in ("localhost", "127.0.0.1", "::1")
+
+
 def _check_reachable(address: str) -> None:
     """Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise Unreachable(
+        kind = Refused if isinstance(error, ConnectionRefusedError) else Unreachable
+        raise kind(
             f"executor ray: nothing answers at {address}: {error}; expected host:port of a cluster's head, as "
             "`ray start --head` says it, or local for a cluster of this machine alone"
         ) from error

@@ -61,14 +61,6 @@ def killed_by(sent: signal.Signals, oom: bool) -> Ending:
     return Ending("lost", f"killed by {sent.name}{why}")
 
 
-DEATHS = {  # what is recorded of a run that ended so, and could not say it: status, and a word for the type of error
-    "crashed": ("failed", "Crashed"),
-    "memory": ("failed", "OutOfMemory"),
-    "lost": ("interrupted", "Lost"),
-    "stopped": ("interrupted", "Stopped"),
-}
-
-
 class Job(ABC):
     """Handle of one submitted folder."""
 

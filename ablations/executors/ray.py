@@ -26,7 +26,7 @@ from typing import Any, Self
 from ablations import handles, machine, runner, secrets
 from ablations.errors import AblationsError
 from ablations.executors import _ray_cluster as cluster
-from ablations.executors.base import DEATHS, Ending, Executor, Job, State, Unreachable, Work
+from ablations.executors.base import Ending, Executor, Job, State, Unreachable, Work
 from ablations.executors.local import IMPATIENCE_S, PATIENCE_S, LocalExecutor
 from ablations.schema import tunable
 
@@ -121,7 +121,7 @@ class Keeper:
         self._run_dir = Path(run_dir)
         if not (self._run_dir / "job.json").exists():
             raise AblationsError(f"{socket.gethostname()} does not see {run_dir}")
-        self._since, self._over = time.monotonic(), False
+        self._since, self._over, self._asked_to_stop = time.monotonic(), False, False
         self._ending: Ending | None = None
         self._told = threading.Event()
         self._lock = threading.Lock()  # methods and the thread below ask for the process's state at once
@@ -137,9 +137,11 @@ class Keeper:
                     break
             time.sleep(POLL_S)
         self._ending = self._job.ending()
-        if self._ending is not None and self._ending.kind in DEATHS:
-            death = DEATHS[self._ending.kind]
-            runner.record_death(self._run_dir, *death, self._ending.text, time.monotonic() - self._since)
+        if self._ending is None and self._asked_to_stop:
+            self._ending = Ending("stopped", "ended when it was asked to")
+        if self._ending is not None and self._ending.as_recorded:
+            lived_s = time.monotonic() - self._since
+            runner.record_death(self._run_dir, *self._ending.as_recorded, self._ending.text, lived_s)
         self._over = True
         self._told.wait(LINGER_S)
         shutil.rmtree(multiprocessing.util.get_temp_dir(), ignore_errors=True)  # of the server that forked the run
@@ -164,6 +166,7 @@ class Keeper:
 
     async def cancel(self) -> None:
         """Asks the run to end."""
+        self._asked_to_stop = True
         with self._lock:
             self._job.cancel()
 
@@ -238,6 +241,11 @@ class RayJob(Job):
             with contextlib.suppress(Exception):  # it may be gone, or its machine
                 self._gone = self._actor.leave.remote() if by_itself else cluster.library().kill(self._actor)
 
+    def lost(self, why: str) -> Self:
+        """The job, which has ended unseen; a run that has a record has said how itself."""
+        self._end(None if (self.run_dir / "record.json").exists() else Ending("lost", why))
+        return self
+
     def cancel(self) -> None:
         """Asks the run to end, or keeps it from starting."""
         if self.look() == "running":
@@ -245,6 +253,7 @@ class RayJob(Job):
         elif not self._is_over:
             self._cancelled = True
             self._end(None)
+            handles.forget(self.run_dir)
 
     def ending(self) -> Ending | None:
         """How its process ended where no record of its own can say it."""
@@ -328,13 +337,15 @@ class RayExecutor(Executor):
         here = cluster.connected_to()
         if here is not None and here != handle["address"]:
             raise Unreachable(f"this process is connected to another Ray cluster ({here})")
-        cluster.connect(handle["address"])
         try:
+            cluster.connect(handle["address"])
             actor = cluster.library().get_actor(handle["actor"], namespace=cluster.NAMESPACE)
+        except cluster.Refused:
+            if cluster.is_loopback(handle["address"]) and handle["host"] != socket.gethostname():
+                raise
+            return RayJob(run_dir).lost(f"its Ray cluster at {handle['address']} is gone")
         except ValueError:
-            job = RayJob(run_dir)
-            job._end(None if (run_dir / "record.json").exists() else Ending("lost", "its Ray actor is gone"))
-            return job
+            return RayJob(run_dir).lost("its Ray actor is gone")
         return RayJob(run_dir, actor=actor)
 
     def submit(self, run_dir: Path) -> Job:
@@ -359,7 +370,8 @@ class RayExecutor(Executor):
     def _actor_for(self, run_dir: Path) -> Any:
         name = f"{run_dir.name}-{uuid.uuid4().hex[:12]}"
         if self._local is None:
-            handles.record(run_dir, "ray", {"address": self._address, "actor": name})
+            handle = {"address": self._address, "actor": name, "host": socket.gethostname()}
+            handles.record(run_dir, "ray", handle)
         other = {name: amount for name, amount in self._asked.items() if name not in ("CPU", "GPU", "memory")}
         options: dict[str, Any] = {
             "name": name, "namespace": cluster.NAMESPACE, "lifetime": None if self._local else "detached",

@@ -73,5 +73,6 @@ def ray_cluster(lonely_network):
         environment.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)  # none is written to a home directory
         machines = Machines()
         machines.add()
+        environment.setenv("RAY_ADDRESS", machines.address)
         yield machines
         machines.close()

@@ -204,7 +204,7 @@ def test_a_cluster_of_this_machine_is_seen_by_it_alone_stops_with_checkpoints_an
     parent = Path("/tmp") / f"r{os.getpid()}"  # sockets below it have a short name
     parent.mkdir()
     options = ["--executor", "ray", "--workers", "2", "-x", "variables=WALK_LEDGER"]
-    local = {"TMPDIR": str(parent)}
+    local = {"TMPDIR": str(parent), "RAY_ADDRESS": ""}
     try:
         launcher = place.start(*options, environment=local)
         place.wait_for_steps(30)
