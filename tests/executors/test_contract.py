@@ -56,17 +56,25 @@ def wait(jobs, seconds=120):
         time.sleep(0.02)
 
 
+def enough(executor, submitted):
+    """One seed an arm where a run takes seconds to begin, else all."""
+    return submitted[: len(submitted) // 3] if executor.outlasts else submitted
+
+
 def test_every_submitted_folder_is_run_once(executor, folders):
     store, submitted = folders()
+    submitted = enough(executor, submitted)
     wait([executor.submit(folder) for folder in submitted])
-    assert [store.status(folder.name) for folder in submitted] == ["completed"] * 6
-    assert len(list(store.root.glob("sacred/*/run.json"))) == 6
+    assert {store.status(folder.name) for folder in submitted} == {"completed"}
+    assert len(list(store.root.glob("sacred/*/run.json"))) == len(submitted)
 
 
 def test_a_failed_run_stops_none_of_the_others(executor, folders):
     store, submitted = folders("bad: {set: {trouble.kind: error}}")
+    submitted = enough(executor, submitted)
     wait([executor.submit(folder) for folder in submitted])
-    assert sorted(store.status(folder.name) for folder in submitted) == ["completed"] * 6 + ["failed"] * 3
+    seeds = len(submitted) // 3
+    assert sorted(store.status(folder.name) for folder in submitted) == ["completed"] * 2 * seeds + ["failed"] * seeds
 
 
 def test_a_job_that_has_ended_can_be_cancelled_to_no_effect(executor, folders):
