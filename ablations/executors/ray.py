@@ -285,7 +285,7 @@ class RayExecutor(Executor):
         self._waiting: deque[RayJob] = deque()
         self._jobs: list[RayJob] = []
         self._local = cluster.LocalCluster() if _address(options) == LOCAL else None
-        self._looked = time.monotonic()
+        self._looked, self._full_until = time.monotonic(), 0.0
         self._homeless: str | None = None
         try:
             self._address = cluster.connected_to() if self._local else cluster.connect(_address(options))
@@ -357,9 +357,11 @@ class RayExecutor(Executor):
 
     def advance(self) -> None:
         """Hands over what waits, as far as runs at a time are not limited below what the cluster takes."""
-        if not self._waiting:
+        if not self._waiting or time.monotonic() < self._full_until:
             return
         self._jobs = [job for job in self._jobs if job.look() != "ended"]
+        if self._most is not None and len(self._jobs) >= self._most:
+            self._full_until = time.monotonic() + POLL_S  # each job that waits comes here when it is asked
         while self._waiting and (self._most is None or len(self._jobs) < self._most):
             job = self._waiting.popleft()
             if job.look() == "ended":  # cancelled while it waited
