@@ -32,6 +32,7 @@ from ablations.schema import tunable
 
 LOCAL = "local"
 LINGER_S = 2.0  # that an actor stays after the end of its run: who waits is told in that time
+GONE_S = 10.0  # that Ray has to end an actor after that
 LOOK_EVERY_S = 5.0  # at whether the cluster can still run what waits
 GRACE_S = 20.0  # that what no machine can run any more waits for one
 POLL_S = 0.1
@@ -145,6 +146,7 @@ class Keeper:
         self._over = True
         self._told.wait(LINGER_S)
         shutil.rmtree(multiprocessing.util.get_temp_dir(), ignore_errors=True)  # of the server that forked the run
+        threading.Timer(GONE_S, os._exit, (0,)).start()  # where the cluster is not there to end it any more
         ray = cluster.library()
         ray.kill(ray.get_runtime_context().current_actor)  # Ray would call an exit of its own accord a crash
 
