@@ -176,22 +176,20 @@ def test_a_run_whose_worker_and_then_whose_machine_is_lost_goes_on_from_its_chec
 
 
 def test_runs_go_on_without_their_launcher_and_can_be_followed_or_cancelled_by_another(place, ray_cluster):
-    place.write(pause_ms=200.0, seeds=1)
-    launcher = place.start(*on(ray_cluster, "gpus=2"))
+    place.write("quick: {set: {walk.pause_ms: 1.0, walk.size: 3.0}}", pause_ms=150.0, seeds=1)
+    launcher = place.start("--only", "quick", *on(ray_cluster, "gpus=2"))
     place.wait_for_steps(3)
     kill(launcher.pid)
     launcher.communicate(timeout=60)
     before = place.count()
-    assert {key: row["status"] for key, row in place.status().items()} == {
-        ("baseline", 0): "running",
-        ("long", 0): "queued",
-    }
+    standing = {variant: row["status"] for (variant, _), row in place.status().items()}
+    assert standing == {"baseline": "running", "long": "missing", "quick": "queued"}
     done = subprocess.run(
-        [*ABLATIONS, "cancel", "long"], cwd=place.folder, capture_output=True, text=True, timeout=60, check=True
+        [*ABLATIONS, "cancel", "quick"], cwd=place.folder, capture_output=True, text=True, timeout=60, check=True
     )
     assert "1 withdrawn" in done.stdout
     assert place.count() > before
-    code, said = place.run(*on(ray_cluster, "gpus=0.5"))
+    code, said = place.run("--only", "quick", *on(ray_cluster, "gpus=0.5"))
     assert code == 0, said
     check_that_nothing_was_repeated(place.said_steps(), 60)
     assert [record["attempt"] for record in place.records().values()] == [1, 1]
