@@ -119,8 +119,12 @@ class WordCodec(Codec):
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """See :meth:`Codec.decode`."""
-        names, first = (*SPECIALS, *self.words), len(SPECIALS)
+        names, first = self._names, len(SPECIALS)
         return [names[index] for index in ids if index >= first or index == self.specials.unk]
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return (*SPECIALS, *self.words)
 
     def state(self) -> dict[str, Any]:
         """See :meth:`Codec.state`."""

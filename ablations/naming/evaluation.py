@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ablations.naming import ragged
 from ablations.naming.batches import evaluation_order, fixed_widths, make_batch
@@ -49,18 +51,19 @@ def evaluate(
     """
     model.eval()
     loss_sum, losses = torch.zeros((), dtype=torch.float64, device=device), 0
-    predictions: list[list[str]] = [[] for _ in range(len(split))]
+    found: list[tuple[NDArray[np.int64], Tensor]] = []
     for rows in evaluation_order(split.input_lengths_uncut, config.evaluation.batch_samples):
         batch = make_batch(split, rows, data.specials.pad, data.specials.bos, fixed_widths(config))
-        tensors = model.tensors(batch, device)
         with torch.inference_mode(), autocast(config.training, device):
-            total, count = model.loss(tensors)
-            names = model.predict(tensors.inputs, tensors.mask, config.data.output_tokens)
-        loss_sum += total.double()
-        losses += count
-        for row, ids in zip(rows, names.cpu().tolist(), strict=True):
-            predictions[row] = model.words(ids)
-        cost.flops += model.loss_flops(batch) + model.predict_flops(batch, names.shape[1])
+            scored = model.score(model.tensors(batch, device), config.data.output_tokens)
+        loss_sum += scored.total.double()
+        losses += scored.losses
+        found.append((rows, scored.ids))
+        cost.flops += model.score_flops(batch, scored)
+    predictions: list[list[str]] = [[] for _ in range(len(split))]
+    for rows, ids in found:  # read when all is computed: each reading waits for the device
+        for row, name in zip(rows, ids.cpu().tolist(), strict=True):
+            predictions[row] = model.words(name)
     per_sample = score(split.targets, predictions)
     scores = {name: float(np.mean(values)) for name, values in per_sample.items()}
     return Evaluated(scores | {"loss": float(loss_sum) / losses}, per_sample, predictions)

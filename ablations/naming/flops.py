@@ -6,6 +6,7 @@ counts 2mkn; a training step three forward passes. Softmax, normalisation, activ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -46,20 +47,31 @@ def encoder_flops(sizes: Sizes, samples: int, input_tokens: int) -> float:
 
 
 def decoder_flops(sizes: Sizes, samples: int, input_tokens: int, output_tokens: int) -> float:
-    """Operations of the decoder's layers over ``(samples, output_tokens)``, cross-attention included.
-
-    The same for teacher forcing and for generation with a key-value cache, which computes each position once.
-    """
+    """Operations of the decoder's layers over ``(samples, output_tokens)``, cross-attention included."""
     h = sizes.hidden
     per_output = 12 * h * h + 4 * (output_tokens + input_tokens) * h + 4 * h * sizes.decoder_intermediate
     per_input = 4 * h * h  # keys and values of the cross-attention
     return float(sizes.decoder_layers * samples * (output_tokens * per_output + input_tokens * per_input))
 
 
-def generation_flops(sizes: Sizes, samples: int, input_tokens: int, generated: int, cache: bool) -> float:
-    """Operations of generating ``(samples, generated)`` tokens; without a cache each step computes all so far anew."""
-    if cache:
-        return forward_flops(sizes, samples, input_tokens, generated, samples * generated)
-    steps = sum(decoder_flops(sizes, samples, input_tokens, tokens) for tokens in range(1, generated + 1))
-    outputs = 2.0 * sizes.hidden * sizes.vocabulary * samples * generated
-    return encoder_flops(sizes, samples, input_tokens) + steps + outputs
+def steps_flops(sizes: Sizes, input_tokens: int, steps: Sequence[int]) -> float:
+    """Operations of generating with a key-value cache, behind the first token; the body's keys and values are there.
+
+    Args:
+        sizes: Of the model.
+        input_tokens: Padded length of the bodies.
+        steps: Samples that take each step.
+    """
+    h, total = sizes.hidden, 0.0
+    for seen, samples in enumerate(steps, start=2):
+        layer = 12 * h * h + 4 * (seen + input_tokens) * h + 4 * h * sizes.decoder_intermediate
+        total += samples * (sizes.decoder_layers * layer + 2 * h * sizes.vocabulary)
+    return total
+
+
+def regeneration_flops(sizes: Sizes, input_tokens: int, steps: Sequence[int]) -> float:
+    """Operations of generating without a cache: each of ``steps`` computes all positions so far anew."""
+    return sum(
+        decoder_flops(sizes, samples, input_tokens, seen) + 2.0 * sizes.hidden * sizes.vocabulary * samples
+        for seen, samples in enumerate(steps, start=1)
+    )

@@ -10,26 +10,55 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from ablations.naming.batches import Batch
+from ablations.naming.decoding import Decoding, Generated, generate, likeliest
 from ablations.naming.encoding import Specials
-from ablations.naming.flops import Sizes, forward_flops, generation_flops
+from ablations.naming.flops import Sizes, forward_flops, regeneration_flops, steps_flops
 from ablations.naming.wordset import NameWords
 
 Decode = Callable[[Sequence[int]], list[str]]
+TAKE_4D_MASKS = {"roberta", "xlm-roberta", "camembert", "bert"}  # encoders known to take a mask as attention wants it
 
 
 class Tensors(NamedTuple):
-    """A :class:`~ablations.naming.batches.Batch` on the device; shapes are given there."""
+    """A :class:`~ablations.naming.batches.Batch` on the device. Nothing in it has to be read back to be used.
+
+    Attributes:
+        inputs: Token ids of the bodies, ``(batch, tokens)``.
+        mask: True at real tokens of the bodies, ``(batch, 1, 1, tokens)``, as attention takes it; None where all are.
+        shifted: Start token and the name's tokens but the last, ``(batch, name tokens)``.
+        labels: The names' tokens one after the other, without padding, ``(labels,)``.
+        places: Where in ``shifted`` each label is predicted, rows one after the other, ``(labels,)``.
+        starts: Which label is the first of each name, ``(batch,)``.
+    """
 
     inputs: Tensor
-    mask: Tensor
+    mask: Tensor | None
     shifted: Tensor
     labels: Tensor
-    real: Tensor
+    places: Tensor
+    starts: Tensor
+
+
+class Scored(NamedTuple):
+    """A batch's losses, as :meth:`NamingModel.loss` gives them, and its predicted names.
+
+    Attributes:
+        total: Sum of the losses.
+        losses: Their number.
+        ids: Of the predicted names, as :meth:`NamingModel.predict` gives them.
+        steps: Samples that went through the decoder for each further token of the prediction; empty where none did.
+    """
+
+    total: Tensor
+    losses: int
+    ids: Tensor
+    steps: tuple[int, ...]
 
 
 class NamingModel(nn.Module, ABC):
@@ -63,13 +92,22 @@ class NamingModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def predict(self, inputs: Tensor, mask: Tensor, max_tokens: int) -> Tensor:
+    def predict(self, inputs: Tensor, mask: Tensor | None, max_tokens: int) -> Tensor:
         """Ids of the predicted names, ``(batch, up to max_tokens)``, which :meth:`words` turns into words.
 
         Args:
             inputs: Token ids of the bodies, ``(batch, tokens)``.
-            mask: 1 at real tokens, ``(batch, tokens)``.
+            mask: See :class:`Tensors`.
             max_tokens: Longest name, end mark included.
+        """
+
+    @abstractmethod
+    def score(self, batch: Tensors, max_tokens: int) -> Scored:
+        """:meth:`loss` and :meth:`predict` in one: what they have in common is computed once.
+
+        Args:
+            batch: Bodies and names, from :meth:`tensors`.
+            max_tokens: Longest predicted name, end mark included.
         """
 
     @abstractmethod
@@ -77,13 +115,8 @@ class NamingModel(nn.Module, ABC):
         """Floating-point operations of :meth:`loss` over a padded batch, without the backward pass."""
 
     @abstractmethod
-    def predict_flops(self, batch: Batch, predicted: int) -> float:
-        """Floating-point operations of :meth:`predict` over a padded batch.
-
-        Args:
-            batch: The samples.
-            predicted: Ids per sample that came out, padding included.
-        """
+    def score_flops(self, batch: Batch, scored: Scored) -> float:
+        """Floating-point operations of :meth:`score` over a padded batch."""
 
     def initialise_head(self) -> None:
         """Sets what a kind wants other than all new parameters start."""
@@ -96,8 +129,16 @@ class NamingModel(nn.Module, ABC):
 
     def tensors(self, batch: Batch, device: torch.device) -> Tensors:
         """A padded batch as :meth:`loss` takes it, on the device."""
-        arrays = (batch.inputs, batch.mask, batch.shifted, batch.labels, batch.real)
-        return Tensors(*(_moved(torch.from_numpy(array), device) for array in arrays))
+        lengths = batch.real.sum(1)
+        mask = None if batch.mask.all() else batch.mask.astype(bool)[:, None, None]
+        return Tensors(
+            _moved(batch.inputs, device),
+            None if mask is None else _moved(mask, device),
+            _moved(batch.shifted, device),
+            _moved(batch.labels[batch.real], device),
+            _moved(np.flatnonzero(batch.real), device),
+            _moved(lengths.cumsum() - lengths, device),
+        )
 
     @property
     def sizes(self) -> Sizes:
@@ -117,14 +158,17 @@ class NamingModel(nn.Module, ABC):
         """Width of the output layer."""
         return int(self.encoder.config.vocab_size)
 
-    def encode(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """Bodies ``(batch, tokens)`` and their mask to states ``(batch, tokens, hidden)``."""
+    def encode(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
+        """Bodies ``(batch, tokens)`` and their mask (see :class:`Tensors`) to states ``(batch, tokens, hidden)``."""
+        config = self.encoder.config
+        if mask is not None and not (config.model_type in TAKE_4D_MASKS and config._attn_implementation == "sdpa"):
+            mask = mask[:, 0, 0].long()
         states: Tensor = self.encoder(input_ids=inputs, attention_mask=mask).last_hidden_state
         return states
 
 
 class SequenceModel(NamingModel):
-    """One token after the other, each given those before it. Causality comes from the decoder; masks are 2-D.
+    """One token after the other, each given those before it. Causality comes from the decoder.
 
     Args:
         encoder: Over the body.
@@ -151,51 +195,72 @@ class SequenceModel(NamingModel):
 
     def loss(self, batch: Tensors, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
         """See :meth:`NamingModel.loss`: cross-entropy of each real token."""
-        logits = self.logits(batch.inputs, batch.mask, batch.shifted, batch.real)
-        return _cross_entropy(logits, batch.labels[batch.real], label_smoothing)
+        logits = self.logits(batch.inputs, batch.mask, batch.shifted, batch.places)
+        return _cross_entropy(logits, batch.labels, label_smoothing)
 
-    def logits(self, inputs: Tensor, mask: Tensor, shifted: Tensor, real: Tensor) -> Tensor:
-        """Teacher-forced logits, at real positions only.
-
-        Args:
-            inputs: Token ids of the bodies, ``(batch, tokens)``.
-            mask: 1 at real tokens of the bodies, ``(batch, tokens)``.
-            shifted: Name tokens shifted right behind the start token, ``(batch, name tokens)``.
-            real: True where ``shifted`` predicts a token of the name, ``(batch, name tokens)``.
+    def logits(self, inputs: Tensor, mask: Tensor | None, shifted: Tensor, places: Tensor) -> Tensor:
+        """Teacher-forced logits at some places only; for the arguments see :class:`Tensors`.
 
         Returns:
-            Logits ``(real.sum(), vocabulary)``, row-major over ``real``.
+            Logits ``(places, vocabulary)``.
         """
+        return self._logits(self.encode(inputs, mask), mask, shifted, places)
+
+    def _logits(self, encoded: Tensor, mask: Tensor | None, shifted: Tensor, places: Tensor) -> Tensor:
         states = self.decoder.bert(
-            input_ids=shifted,
-            encoder_hidden_states=self.encode(inputs, mask),
-            encoder_attention_mask=mask,
-            use_cache=False,
+            input_ids=shifted, encoder_hidden_states=encoded, encoder_attention_mask=mask, use_cache=False
         ).last_hidden_state
-        logits: Tensor = self.decoder.lm_head(states[real])
+        logits: Tensor = self.decoder.lm_head(_taken(states, places))
         return logits
 
     @torch.inference_mode()
-    def predict(self, inputs: Tensor, mask: Tensor, max_tokens: int) -> Tensor:
+    def predict(self, inputs: Tensor, mask: Tensor | None, max_tokens: int) -> Tensor:
         """See :meth:`NamingModel.predict`: greedy, padded behind the end mark."""
         encoded = self.encode(inputs, mask)
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache()) if self.cache else None
-        name = torch.full((len(inputs), 1), self.special.bos, device=inputs.device)
+        if not self.cache:
+            return self._regenerated(encoded, mask, max_tokens)
+        decoding = Decoding(self.decoder.bert, encoded, mask, max_tokens)
+        states = decoding.advance(inputs.new_full((len(inputs), 1), self.special.bos))
+        return self._generated(decoding, self.decoder.lm_head(states[:, 0]), max_tokens).ids
+
+    @torch.inference_mode()
+    def score(self, batch: Tensors, max_tokens: int) -> Scored:
+        """See :meth:`NamingModel.score`.
+
+        With a cache the first step of generation is that of the loss: the start token is all that both have seen.
+        """
+        encoded = self.encode(batch.inputs, batch.mask)
+        if not self.cache:
+            logits = self._logits(encoded, batch.mask, batch.shifted, batch.places)
+            ids = self._regenerated(encoded, batch.mask, max_tokens)
+            return Scored(*_cross_entropy(logits, batch.labels, 0.0), ids, (len(ids),) * ids.shape[1])
+        longest = max(max_tokens, batch.shifted.shape[1])
+        decoding = Decoding(self.decoder.bert, encoded, batch.mask, longest)
+        logits = self.decoder.lm_head(_taken(decoding.advance(batch.shifted), batch.places))
+        decoding.rewind(1)
+        names = self._generated(decoding, logits.index_select(0, batch.starts), max_tokens)
+        return Scored(*_cross_entropy(logits, batch.labels, 0.0), names.ids, names.steps)
+
+    def _generated(self, decoding: Decoding, first: Tensor, max_tokens: int) -> Generated:
+        special = self.special
+        return generate(decoding, likeliest(first), self.decoder.lm_head, max_tokens, special.eos, special.pad)
+
+    def _regenerated(self, encoded: Tensor, mask: Tensor | None, max_tokens: int) -> Tensor:
+        """Without a cache: every step computes all positions so far."""
+        name = torch.full((len(encoded), 1), self.special.bos, device=encoded.device)
         ended = torch.zeros_like(name, dtype=torch.bool)
         for _ in range(max_tokens):
-            seen = name[:, -1:] if self.cache else name
             states = self.decoder.bert(
-                input_ids=seen,
-                attention_mask=None if self.causal else _open_mask(seen.shape[1], inputs.device),
+                input_ids=name,
+                attention_mask=None if self.causal else _open_mask(name.shape[1], encoded.device),
                 encoder_hidden_states=encoded,
                 encoder_attention_mask=mask,
-                past_key_values=cache,
-                use_cache=self.cache,
+                use_cache=False,
             ).last_hidden_state
-            token = self.decoder.lm_head(states[:, -1:]).argmax(-1).masked_fill(ended, self.special.pad)
+            token = likeliest(self.decoder.lm_head(states[:, -1:])).masked_fill(ended, self.special.pad)
             name = torch.cat([name, token], dim=1)
             ended |= token == self.special.eos
-            if bool(ended.all()):
+            if encoded.device.type == "cpu" and bool(ended.all()):  # a GPU would have to be waited for
                 break
         return name[:, 1:]
 
@@ -203,9 +268,10 @@ class SequenceModel(NamingModel):
         """See :meth:`NamingModel.loss_flops`."""
         return forward_flops(self.sizes, *_shape(batch), batch.labels.shape[1], int(batch.real.sum()))
 
-    def predict_flops(self, batch: Batch, predicted: int) -> float:
-        """See :meth:`NamingModel.predict_flops`."""
-        return generation_flops(self.sizes, *_shape(batch), predicted, self.cache)
+    def score_flops(self, batch: Batch, scored: Scored) -> float:
+        """See :meth:`NamingModel.score_flops`."""
+        further = steps_flops if self.cache else regeneration_flops
+        return self.loss_flops(batch) + further(self.sizes, batch.inputs.shape[1], scored.steps)
 
 
 class ParallelModel(NamingModel):
@@ -233,27 +299,36 @@ class ParallelModel(NamingModel):
 
     def loss(self, batch: Tensors, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
         """See :meth:`NamingModel.loss`: cross-entropy of each real token."""
-        states = self._states(batch.inputs, batch.mask)[:, : batch.real.shape[1]]
-        logits = self.decoder.lm_head(states[batch.real])
-        return _cross_entropy(logits, batch.labels[batch.real], label_smoothing)
+        states = self._states(batch.inputs, batch.mask)[:, : batch.shifted.shape[1]]
+        return _cross_entropy(self.decoder.lm_head(_taken(states, batch.places)), batch.labels, label_smoothing)
 
     @torch.inference_mode()
-    def predict(self, inputs: Tensor, mask: Tensor, max_tokens: int) -> Tensor:
+    def predict(self, inputs: Tensor, mask: Tensor | None, max_tokens: int) -> Tensor:
         """See :meth:`NamingModel.predict`: the likeliest token of each position, padded behind the end mark."""
-        tokens: Tensor = self.decoder.lm_head(self._states(inputs, mask)[:, :max_tokens]).argmax(-1)
+        return self._ended(self.decoder.lm_head(self._states(inputs, mask)[:, :max_tokens]))
+
+    @torch.inference_mode()
+    def score(self, batch: Tensors, max_tokens: int) -> Scored:
+        """See :meth:`NamingModel.score`: losses and names come from the same logits."""
+        logits = self.decoder.lm_head(self._states(batch.inputs, batch.mask))
+        places = _taken(logits[:, : batch.shifted.shape[1]], batch.places)
+        return Scored(*_cross_entropy(places, batch.labels, 0.0), self._ended(logits[:, :max_tokens]), ())
+
+    def _ended(self, logits: Tensor) -> Tensor:
+        tokens = likeliest(logits)
         ends = (tokens == self.special.eos).long()
         return tokens.masked_fill(ends.cumsum(1) - ends > 0, self.special.pad)
 
-    def _states(self, inputs: Tensor, mask: Tensor) -> Tensor:
+    def _states(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         return _queried(self.decoder.bert, self.encode(inputs, mask), mask, self.positions)
 
     def loss_flops(self, batch: Batch) -> float:
         """See :meth:`NamingModel.loss_flops`."""
         return forward_flops(self.sizes, *_shape(batch), self.positions, int(batch.real.sum()))
 
-    def predict_flops(self, batch: Batch, predicted: int) -> float:
-        """See :meth:`NamingModel.predict_flops`."""
-        return forward_flops(self.sizes, *_shape(batch), self.positions, len(batch.rows) * predicted)
+    def score_flops(self, batch: Batch, scored: Scored) -> float:
+        """See :meth:`NamingModel.score_flops`."""
+        return forward_flops(self.sizes, *_shape(batch), self.positions, len(batch.rows) * self.positions)
 
 
 class SetModel(NamingModel):
@@ -294,7 +369,7 @@ class SetModel(NamingModel):
 
     def tensors(self, batch: Batch, device: torch.device) -> Tensors:
         """See :meth:`NamingModel.tensors`; labels are 1.0 at the words of each name, ``(batch, words)``."""
-        held = torch.from_numpy(self.names.held(batch.labels, batch.real))
+        held = self.names.held(batch.labels, batch.real)
         return super().tensors(batch, device)._replace(labels=_moved(held, device))
 
     def loss(self, batch: Tensors, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
@@ -305,26 +380,34 @@ class SetModel(NamingModel):
         """
         if label_smoothing:
             raise ValueError("a set of words knows no label smoothing")
-        logits = self.logits(batch.inputs, batch.mask)
+        return self._loss(self.logits(batch.inputs, batch.mask), batch)
+
+    def _loss(self, logits: Tensor, batch: Tensors) -> tuple[Tensor, int]:
         return nn.functional.binary_cross_entropy_with_logits(logits, batch.labels, reduction="sum"), len(batch.inputs)
 
-    def logits(self, inputs: Tensor, mask: Tensor) -> Tensor:
+    def logits(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """Log odds of each word, float32, ``(batch, words)``."""
         state = _queried(self.decoder.bert, self.encode(inputs, mask), mask, 1)[:, 0]
         logits: Tensor = self.decoder.lm_head(state)
         return logits.float()
 
     @torch.inference_mode()
-    def predict(self, inputs: Tensor, mask: Tensor, max_tokens: int) -> Tensor:
+    def predict(self, inputs: Tensor, mask: Tensor | None, max_tokens: int) -> Tensor:
         """See :meth:`NamingModel.predict`: indices of words, the likeliest first, then -1."""
         return best_sets(self.logits(inputs, mask).sigmoid(), max_tokens - 1)
+
+    @torch.inference_mode()
+    def score(self, batch: Tensors, max_tokens: int) -> Scored:
+        """See :meth:`NamingModel.score`: losses and sets come from the same logits."""
+        logits = self.logits(batch.inputs, batch.mask)
+        return Scored(*self._loss(logits, batch), best_sets(logits.sigmoid(), max_tokens - 1), ())
 
     def loss_flops(self, batch: Batch) -> float:
         """See :meth:`NamingModel.loss_flops`."""
         return forward_flops(self.sizes, *_shape(batch), 1, len(batch.rows))
 
-    def predict_flops(self, batch: Batch, predicted: int) -> float:
-        """See :meth:`NamingModel.predict_flops`."""
+    def score_flops(self, batch: Batch, scored: Scored) -> float:
+        """See :meth:`NamingModel.score_flops`."""
         return self.loss_flops(batch)
 
 
@@ -347,7 +430,7 @@ def best_sets(probabilities: Tensor, largest: int) -> Tensor:
     return index.masked_fill(size > expected.argmax(1, keepdim=True) + 1, -1)
 
 
-def _queried(bert: Any, encoded: Tensor, mask: Tensor, queries: int) -> Tensor:
+def _queried(bert: Any, encoded: Tensor, mask: Tensor | None, queries: int) -> Tensor:
     """States of position queries that see each other and the body, ``(batch, queries, hidden)``."""
     states: Tensor = bert(
         inputs_embeds=encoded.new_zeros(len(encoded), queries, encoded.shape[2]),
@@ -374,5 +457,11 @@ def _shape(batch: Batch) -> tuple[int, int]:
     return samples, tokens
 
 
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+def _taken(states: Tensor, places: Tensor) -> Tensor:
+    """Rows of ``(batch, tokens, width)`` at flat places; a mask in their stead would make a GPU wait."""
+    return states.flatten(0, 1).index_select(0, places)
+
+
+def _moved(array: NDArray[Any], device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(array)
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

@@ -32,12 +32,12 @@ def bodies():
     inputs = torch.randint(5, 50, (3, 12), generator=rng)
     mask = torch.ones_like(inputs)
     inputs[1, 7:], mask[1, 7:] = SPECIALS.pad, 0
-    return inputs, mask
+    return inputs, mask.bool()[:, None, None]
 
 
 def all_logits(model, inputs, mask, names):
     shifted = torch.cat([torch.full((len(names), 1), SPECIALS.bos), names[:, :-1]], dim=1)
-    return model.logits(inputs, mask, shifted, torch.ones_like(names, dtype=torch.bool)).view(*names.shape, -1)
+    return model.logits(inputs, mask, shifted, torch.arange(names.numel())).view(*names.shape, -1)
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def test_padding_of_a_body_changes_nothing(bodies):
     model, (inputs, mask) = tiny(), bodies
     names = torch.randint(5, 50, (1, 4))
     padded = all_logits(model, inputs[1:2], mask[1:2], names)
-    bare = all_logits(model, inputs[1:2, :7], mask[1:2, :7], names)
+    bare = all_logits(model, inputs[1:2, :7], None, names)
     torch.testing.assert_close(padded, bare, atol=1e-5, rtol=1e-5)
 
 
@@ -74,10 +74,13 @@ def test_greedy_decoding_with_the_cache_equals_the_full_pass(bodies):
         assert set(cached[end:]) <= {SPECIALS.pad}
 
 
-def test_logits_are_computed_at_real_positions_only(bodies):
-    real = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
-    shifted = torch.full((3, 3), SPECIALS.bos)
-    assert tiny().logits(*bodies, shifted, real).shape == (6, 50)
+@torch.no_grad()
+def test_logits_are_computed_at_given_places_only(bodies):
+    model, shifted = tiny(), torch.randint(5, 50, (3, 3), generator=torch.Generator().manual_seed(1))
+    places = torch.tensor([0, 1, 3, 6, 7, 8])
+    some, all_of_them = model.logits(*bodies, shifted, places), model.logits(*bodies, shifted, torch.arange(9))
+    assert some.shape == (6, 50)
+    torch.testing.assert_close(some, all_of_them[places])
 
 
 def test_a_deeper_arm_starts_from_the_same_values_where_shapes_agree():
@@ -124,7 +127,7 @@ def test_operations_agree_with_those_that_torch_counts(bodies):
         torch.no_grad(),
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
     ):
-        model.logits(inputs, torch.ones_like(inputs), shifted, torch.ones_like(shifted, dtype=torch.bool))
+        model.logits(inputs, None, shifted, torch.arange(12))
     sizes = Sizes(hidden=16, encoder_layers=1, encoder_intermediate=32, decoder_layers=2, decoder_intermediate=32,
                   vocabulary=50)  # fmt: skip
     assert forward_flops(sizes, 3, 12, 4, 12) == pytest.approx(counter.get_total_flops(), rel=0.01)
