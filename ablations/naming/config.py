@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ablations.naming.flops import Sizes, forward_flops
+from ablations.naming.flops import Sizes, encoder_flops, forward_flops
 from ablations.naming.metrics import METRICS
 from ablations.schema import tunable
 
@@ -312,7 +312,8 @@ def _rough_flops(config: Mapping[str, Any]) -> float | None:
         scored * (math.ceil(steps / config["evaluation.every_steps"]) + config["evaluation.at_start"]) + test
     )
     one: float = forward_flops(sizes, 1, config["data.input_tokens"], outputs, logits)
-    return 3 * one * steps * batch + 2 * one * evaluated  # scored twice: teacher-forced, and generated
+    again = one - encoder_flops(sizes, 1, config["data.input_tokens"]) if kind == "sequence" else 0.0  # generated
+    return 3 * one * steps * batch + (one + again) * evaluated
 
 
 def _check_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,226 @@
+"""Our training, validation and generation beside the recipe that users would write (``recipe.py``)::
+
+    python benchmarks/training_speed.py                    # a CPU: the study's cpu profile
+    python benchmarks/training_speed.py --size small       # a GPU: 45 M parameters, batch 32
+    python benchmarks/training_speed.py --size reference   # a GPU: the full-size model, batch 128, input 128
+    python benchmarks/training_speed.py --size reference --input 256
+
+Same model and weights, same data, steps and batch size, one after the other in turn, as many times as there are seeds;
+a ratio is the recipe's time over ours of the same turn. Without a GPU the CPU time counts, which other work on the
+machine disturbs least; on a GPU the wall time does. Then the loss curves: the mean over every 10 steps of both, the
+seeds' standard deviation, and how far apart the means are in units of it. ``--plot FILE`` draws them.
+Figures that were measured are in ``RESULTS.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recipe import Recipe, first_loss
+from sizes import SIZES, sized
+
+from ablations.naming.allocation import keep_freed_memory
+from ablations.naming.batches import evaluation_order, fixed_widths, make_batch
+from ablations.naming.checkpoints import Checkpoints
+from ablations.naming.config import Config
+from ablations.naming.cost import Cost
+from ablations.naming.data import Encoded, Split
+from ablations.naming.evaluation import evaluate, fixed_subset
+from ablations.naming.heads import NamingModel
+from ablations.naming.model import model_for, parameter_count
+from ablations.naming.optimisation import autocast
+from ablations.naming.training import Trainer
+
+PARTS = ("training", "validation", "generation")
+
+
+def main() -> None:
+    options = _options()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as our runs do; in this one process it serves the recipe as well
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    config, data = sized(options.size or ("small" if device.type == "cuda" else "cpu"), options.input)
+    validation = fixed_subset(data.validation, options.samples)
+    print(describe(device, options.threads))
+    print(f"{len(data.train):,} training samples, {options.steps} steps of {config.training.batch_samples}", flush=True)
+    turns = []
+    for seed in range(options.seeds):
+        turns.append(turn(config, data, validation, seed, options.steps, device, first=seed % 2 == 0))
+        print_turn(seed, turns[-1], device)
+    print_ratios(turns, device)
+    print_curves(turns)
+    if options.plot:
+        plot(turns, options.plot)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, help="by default cpu, or small where there is a GPU")
+    parser.add_argument("--input", type=int, help="input tokens, if not the size's own")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=400, help="validation samples")
+    parser.add_argument("--threads", type=int, default=1, help="of a CPU, for both")
+    parser.add_argument("--plot", type=Path)
+    return parser.parse_args()
+
+
+def describe(device: torch.device, threads: int) -> str:
+    """The machine in a line."""
+    name = (
+        torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.processor() or platform.machine()} CPU"
+    )
+    return f"{name}, {threads} of {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+Turn = dict[str, Any]
+
+
+def turn(
+    config: Config, data: Encoded, validation: Split, seed: int, steps: int, device: torch.device, first: bool
+) -> Turn:
+    """Both of them once; whose turn it is first changes."""
+    model = model_for(config, data, seed).to(device)
+    recipe = Recipe(model, data, config, steps, seed, device)
+    rows = np.arange(config.training.batch_samples)
+    found: Turn = {"first loss": (our_loss(model, data, config, rows, device), first_loss(recipe, rows))}
+    found["parameters"] = parameter_count(model)
+    log: list[tuple[str, float, int]] = []
+    trainer = Trainer(config, data, seed, device, lambda *entry: log.append(entry), [], Checkpoints(), None)
+    ours = {
+        "training": lambda: [trainer.take_step() for _ in range(steps)] and trainer._journal.flush(),
+        "validation": lambda: evaluate(trainer._model, data, validation, config, device, Cost()).scores,
+        "generation": lambda: generate(trainer._model, data, validation, config, device),
+    }
+    theirs = {
+        "training": recipe.train,
+        "validation": lambda: recipe.evaluate(validation),
+        "generation": lambda: recipe.generate(validation),
+    }
+    for part in PARTS:
+        for who, works in [("ours", ours), ("recipe", theirs)][:: 1 if first else -1]:
+            found[part, who] = timed(works[part], device)
+    losses = [value for name, value, _ in log if name == "train_loss"]
+    found["curve", "ours"] = np.reshape(losses[: len(losses) // 10 * 10], (-1, 10)).mean(1)
+    found["curve", "recipe"] = np.array(found["training", "recipe"][2])[: len(found["curve", "ours"])]
+    pairs = zip(found["generation", "ours"][2], recipe_names(trainer, recipe, validation), strict=True)
+    found["same names"] = np.mean([mine == own for mine, own in pairs])
+    return found
+
+
+def recipe_names(trainer: Trainer, recipe: Recipe, split: Split) -> list[list[str]]:
+    """What the recipe's generation makes of the weights that we have trained."""
+    other = Recipe(trainer._model, recipe.data, recipe.config, 1, 0, recipe.device)
+    other.whole.to(recipe.device)
+    return other.generate(split)
+
+
+def timed(work: Callable[[], Any], device: torch.device) -> tuple[float, float, Any]:
+    """Seconds of CPU, seconds on the clock, result."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.process_time() - cpu, time.perf_counter() - wall, result
+
+
+def our_loss(model: NamingModel, data: Encoded, config: Config, rows: np.ndarray, device: torch.device) -> float:
+    """Mean loss of some training samples before training."""
+    batch = make_batch(data.train, rows, data.specials.pad, data.specials.bos, None)
+    model.eval()
+    with torch.inference_mode(), autocast(config.training, device):
+        total, count = model.loss(model.tensors(batch, device))
+    return float(total) / count
+
+
+def generate(model: NamingModel, data: Encoded, split: Split, config: Config, device: torch.device) -> list[list[str]]:
+    """Our names of a split, in its order."""
+    names: list[list[str]] = [[] for _ in range(len(split))]
+    model.eval()
+    for rows in evaluation_order(split.input_lengths_uncut, config.evaluation.batch_samples):
+        batch = make_batch(split, rows, data.specials.pad, data.specials.bos, fixed_widths(config))
+        tensors = model.tensors(batch, device)
+        with torch.inference_mode(), autocast(config.training, device):
+            found = model.predict(tensors.inputs, tensors.mask, config.data.output_tokens)
+        for row, ids in zip(rows, found.tolist(), strict=True):
+            names[row] = model.words(ids)
+    return names
+
+
+def print_turn(seed: int, found: Turn, device: torch.device) -> None:
+    clock = int(device.type == "cuda")
+    times = "  ".join(
+        f"{part} {found[part, 'ours'][clock]:.2f} : {found[part, 'recipe'][clock]:.2f} s" for part in PARTS
+    )
+    mine, own = found["first loss"]
+    print(
+        f"seed {seed}: {times}  first loss {mine:.5f} : {own:.5f}  same names {found['same names']:.3f}  "
+        f"load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
+
+
+def print_ratios(turns: list[Turn], device: torch.device) -> None:
+    """The recipe's time over ours: median, least and greatest of the turns."""
+    print(f"\n{turns[0]['parameters']:,} parameters")
+    for clock, name in enumerate(("CPU time", "wall time")):
+        for part in PARTS:
+            ratios = [each[part, "recipe"][clock] / each[part, "ours"][clock] for each in turns]
+            decides = " *" if clock == int(device.type == "cuda") else ""
+            print(f"{part:12}{name:12}{np.median(ratios):6.2f}x  ({min(ratios):.2f} to {max(ratios):.2f}){decides}")
+
+
+def print_curves(turns: list[Turn]) -> None:
+    """Both curves, and the difference of their means in units of the seeds' spread."""
+    ours, theirs = (np.array([each["curve", who] for each in turns]) for who in ("ours", "recipe"))
+    spread = (
+        np.sqrt((ours.var(0, ddof=1) + theirs.var(0, ddof=1)) / 2) if len(turns) > 1 else np.full(len(ours[0]), np.nan)
+    )
+    difference = ours.mean(0) - theirs.mean(0)
+    print(f"\nmean training loss of 10 steps, {len(turns)} seeds; apart: in units of their standard deviation")
+    print(f"{'steps':>10}{'ours':>9}{'recipe':>9}{'sd':>8}{'apart':>8}")
+    for at in range(0, len(difference), max(1, len(difference) // 10)):
+        print(
+            f"{at * 10 + 1:6}-{at * 10 + 10:<4}{ours[:, at].mean():8.3f}{theirs[:, at].mean():9.3f}{spread[at]:8.3f}"
+            f"{difference[at] / spread[at]:+8.2f}"
+        )
+    standard_error = spread * np.sqrt(2 / len(turns))
+    inside = np.mean(np.abs(difference) <= 2 * standard_error)
+    print(f"within two standard errors of the difference: {inside:.0%} of {len(difference)} points; ", end="")
+    print(f"mean difference {difference.mean():+.4f}")
+    for metric in ("loss", "f1"):
+        mine, own = ([each["validation", who][2][metric] for each in turns] for who in ("ours", "recipe"))
+        print(f"validation {metric} after the last step: ours {np.mean(mine):.4f}, recipe {np.mean(own):.4f}", end="; ")
+        print(f"sd over seeds {np.std(mine, ddof=1) if len(turns) > 1 else float('nan'):.4f}")
+
+
+def plot(turns: list[Turn], path: Path) -> None:
+    """Draws the curves of all seeds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    for who, colour in (("ours", "C0"), ("recipe", "C1")):
+        for index, each in enumerate(turns):
+            steps = 10 * np.arange(len(each["curve", who])) + 5
+            axes.plot(steps, each["curve", who], color=colour, alpha=0.7, label=who if not index else None)
+    axes.set(xlabel="step", ylabel="training loss, mean of 10 steps")
+    axes.legend()
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    main()
