@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 from transformers import EncoderDecoderConfig, EncoderDecoderModel, Seq2SeqTrainer, Seq2SeqTrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from transformers.utils import logging
 
 from ablations.naming.batches import make_batch
@@ -59,6 +60,14 @@ def as_encoder_decoder(model: NamingModel, data: Encoded, config: Config) -> Enc
     generation.pad_token_id, generation.eos_token_id = special.pad, special.eos
     generation.bos_token_id = generation.decoder_start_token_id = special.bos
     return whole
+
+
+class _Between(TrainerCallback):
+    def __init__(self, between: Callable[[int], None]):
+        self._between = between
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._between(state.global_step)
 
 
 @dataclass
@@ -116,8 +125,13 @@ class Recipe:
         )
         self.trainer.remove_callback(PrinterCallback)
 
-    def train(self) -> list[float]:
-        """Trains; returns the mean loss of every 10 steps."""
+    def train(self, between: Callable[[int], None] = lambda step: None) -> list[float]:
+        """Trains; returns the mean loss of every 10 steps.
+
+        Args:
+            between: Called with the steps taken after each of them.
+        """
+        self.trainer.add_callback(_Between(between))
         self.trainer.train()
         return [entry["loss"] for entry in self.trainer.state.log_history if "loss" in entry]
 

@@ -5,8 +5,8 @@
     python benchmarks/training_speed.py --size reference   # a GPU: the full-size model, batch 128, input 128
     python benchmarks/training_speed.py --size reference --input 256
 
-Same model and weights, same data, steps and batch size, one after the other in turn, as many times as there are seeds;
-a ratio is the recipe's time over ours of the same turn. Without a GPU the CPU time counts, which other work on the
+Same model and weights, same data, steps and batch size, ten steps of one and ten of the other in turn, for each seed; a
+ratio is the recipe's time over ours of the same seed. Without a GPU the CPU time counts, which other work on the
 machine disturbs least; on a GPU the wall time does. Then the loss curves: the mean over every 10 steps of both, the
 seeds' standard deviation, and how far apart the means are in units of it. ``--plot FILE`` draws them.
 Figures that were measured are in ``RESULTS.md``.
@@ -54,7 +54,7 @@ def main() -> None:
     print(f"{len(data.train):,} training samples, {options.steps} steps of {config.training.batch_samples}", flush=True)
     turns = []
     for seed in range(options.seeds):
-        turns.append(turn(config, data, validation, seed, options.steps, device, first=seed % 2 == 0))
+        turns.append(turn(config, data, validation, seed, options.steps, device))
         print_turn(seed, turns[-1], device)
     print_ratios(turns, device)
     print_curves(turns)
@@ -66,7 +66,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, help="by default cpu, or small where there is a GPU")
     parser.add_argument("--input", type=int, help="input tokens, if not the size's own")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=200, help="a multiple of 10")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=400, help="validation samples")
     parser.add_argument("--threads", type=int, default=1, help="of a CPU, for both")
@@ -83,38 +83,83 @@ def describe(device: torch.device, threads: int) -> str:
 
 
 Turn = dict[str, Any]
+SLICE_STEPS = 10
 
 
-def turn(
-    config: Config, data: Encoded, validation: Split, seed: int, steps: int, device: torch.device, first: bool
-) -> Turn:
-    """Both of them once; whose turn it is first changes."""
+class Clock:
+    """Seconds of CPU and on the wall, while it runs."""
+
+    def __init__(self, device: torch.device):
+        self.seconds = np.zeros(2)
+        self._device = device
+
+    def __enter__(self) -> Clock:
+        self._since = self._now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += self._now() - self._since
+
+    def _now(self) -> np.ndarray:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        return np.array([time.process_time(), time.perf_counter()])
+
+
+def turn(config: Config, data: Encoded, validation: Split, seed: int, steps: int, device: torch.device) -> Turn:
+    """Both of them once, from the same weights."""
     model = model_for(config, data, seed).to(device)
     recipe = Recipe(model, data, config, steps, seed, device)
     rows = np.arange(config.training.batch_samples)
     found: Turn = {"first loss": (our_loss(model, data, config, rows, device), first_loss(recipe, rows))}
     found["parameters"] = parameter_count(model)
+    trainer = train_both(config, data, seed, recipe, steps, device, found)
+    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "validation": (
+            lambda: evaluate(trainer._model, data, validation, config, device, Cost()).scores,
+            lambda: recipe.evaluate(validation),
+        ),
+        "generation": (
+            lambda: generate(trainer._model, data, validation, config, device),
+            lambda: recipe.generate(validation),
+        ),
+    }
+    for part, pair in pairs.items():
+        clocks = Clock(device), Clock(device)
+        for _ in range(3):
+            for who, clock, work in zip(("ours", "recipe"), clocks, pair, strict=True):
+                with clock:
+                    found["result", part, who] = work()
+        found[part] = [clock.seconds for clock in clocks]
+    names = zip(found["result", "generation", "ours"], recipe_names(trainer, recipe, validation), strict=True)
+    found["same names"] = np.mean([mine == own for mine, own in names])
+    return found
+
+
+def train_both(
+    config: Config, data: Encoded, seed: int, recipe: Recipe, steps: int, device: torch.device, found: Turn
+) -> Trainer:
+    """Trains both in slices of 10 steps in turn, so that other work on the machine disturbs both alike."""
     log: list[tuple[str, float, int]] = []
     trainer = Trainer(config, data, seed, device, lambda *entry: log.append(entry), [], Checkpoints(), None)
-    ours = {
-        "training": lambda: [trainer.take_step() for _ in range(steps)] and trainer._journal.flush(),
-        "validation": lambda: evaluate(trainer._model, data, validation, config, device, Cost()).scores,
-        "generation": lambda: generate(trainer._model, data, validation, config, device),
-    }
-    theirs = {
-        "training": recipe.train,
-        "validation": lambda: recipe.evaluate(validation),
-        "generation": lambda: recipe.generate(validation),
-    }
-    for part in PARTS:
-        for who, works in [("ours", ours), ("recipe", theirs)][:: 1 if first else -1]:
-            found[part, who] = timed(works[part], device)
+    ours, theirs = Clock(device), Clock(device)
+
+    def between(step: int) -> None:
+        if step % SLICE_STEPS == 0:
+            theirs.__exit__()
+            with ours:
+                for _ in range(SLICE_STEPS):
+                    trainer.take_step()
+                trainer._journal.flush()
+            theirs.__enter__()
+
+    with theirs:
+        curve = recipe.train(between)
     losses = [value for name, value, _ in log if name == "train_loss"]
-    found["curve", "ours"] = np.reshape(losses[: len(losses) // 10 * 10], (-1, 10)).mean(1)
-    found["curve", "recipe"] = np.array(found["training", "recipe"][2])[: len(found["curve", "ours"])]
-    pairs = zip(found["generation", "ours"][2], recipe_names(trainer, recipe, validation), strict=True)
-    found["same names"] = np.mean([mine == own for mine, own in pairs])
-    return found
+    found["curve", "ours"] = np.reshape(losses, (-1, SLICE_STEPS)).mean(1)
+    found["curve", "recipe"] = np.array(curve)
+    found["training"] = [ours.seconds, theirs.seconds]
+    return trainer
 
 
 def recipe_names(trainer: Trainer, recipe: Recipe, split: Split) -> list[list[str]]:
@@ -122,17 +167,6 @@ def recipe_names(trainer: Trainer, recipe: Recipe, split: Split) -> list[list[st
     other = Recipe(trainer._model, recipe.data, recipe.config, 1, 0, recipe.device)
     other.whole.to(recipe.device)
     return other.generate(split)
-
-
-def timed(work: Callable[[], Any], device: torch.device) -> tuple[float, float, Any]:
-    """Seconds of CPU, seconds on the clock, result."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    cpu, wall = time.process_time(), time.perf_counter()
-    result = work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.process_time() - cpu, time.perf_counter() - wall, result
 
 
 def our_loss(model: NamingModel, data: Encoded, config: Config, rows: np.ndarray, device: torch.device) -> float:
@@ -160,9 +194,7 @@ def generate(model: NamingModel, data: Encoded, split: Split, config: Config, de
 
 def print_turn(seed: int, found: Turn, device: torch.device) -> None:
     clock = int(device.type == "cuda")
-    times = "  ".join(
-        f"{part} {found[part, 'ours'][clock]:.2f} : {found[part, 'recipe'][clock]:.2f} s" for part in PARTS
-    )
+    times = "  ".join(f"{part} {found[part][0][clock]:.2f} : {found[part][1][clock]:.2f} s" for part in PARTS)
     mine, own = found["first loss"]
     print(
         f"seed {seed}: {times}  first loss {mine:.5f} : {own:.5f}  same names {found['same names']:.3f}  "
@@ -176,7 +208,7 @@ def print_ratios(turns: list[Turn], device: torch.device) -> None:
     print(f"\n{turns[0]['parameters']:,} parameters")
     for clock, name in enumerate(("CPU time", "wall time")):
         for part in PARTS:
-            ratios = [each[part, "recipe"][clock] / each[part, "ours"][clock] for each in turns]
+            ratios = [each[part][1][clock] / each[part][0][clock] for each in turns]
             decides = " *" if clock == int(device.type == "cuda") else ""
             print(f"{part:12}{name:12}{np.median(ratios):6.2f}x  ({min(ratios):.2f} to {max(ratios):.2f}){decides}")
 
@@ -200,7 +232,7 @@ def print_curves(turns: list[Turn]) -> None:
     print(f"within two standard errors of the difference: {inside:.0%} of {len(difference)} points; ", end="")
     print(f"mean difference {difference.mean():+.4f}")
     for metric in ("loss", "f1"):
-        mine, own = ([each["validation", who][2][metric] for each in turns] for who in ("ours", "recipe"))
+        mine, own = ([each["result", "validation", who][metric] for each in turns] for who in ("ours", "recipe"))
         print(f"validation {metric} after the last step: ours {np.mean(mine):.4f}, recipe {np.mean(own):.4f}", end="; ")
         print(f"sd over seeds {np.std(mine, ddof=1) if len(turns) > 1 else float('nan'):.4f}")
 

@@ -37,6 +37,12 @@ class Batch:
     labels: NDArray[np.int64]
     real: NDArray[np.bool_]
 
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Which of all real tokens of the names is the first of each, ``(batch,)``."""
+        lengths: NDArray[np.int64] = self.real.sum(1)
+        return np.cumsum(lengths) - lengths
+
 
 def steps_of(samples: int, batch_samples: int, epochs: float, max_steps: int | None) -> int:
     """Optimizer steps of a run; an epoch's last batch may be smaller."""

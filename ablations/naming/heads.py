@@ -129,15 +129,14 @@ class NamingModel(nn.Module, ABC):
 
     def tensors(self, batch: Batch, device: torch.device) -> Tensors:
         """A padded batch as :meth:`loss` takes it, on the device."""
-        lengths = batch.real.sum(1)
         mask = None if batch.mask.all() else batch.mask.astype(bool)[:, None, None]
         return Tensors(
-            _moved(batch.inputs, device),
-            None if mask is None else _moved(mask, device),
-            _moved(batch.shifted, device),
-            _moved(batch.labels[batch.real], device),
-            _moved(np.flatnonzero(batch.real), device),
-            _moved(lengths.cumsum() - lengths, device),
+            moved(batch.inputs, device),
+            None if mask is None else moved(mask, device),
+            moved(batch.shifted, device),
+            moved(batch.labels[batch.real], device),
+            moved(np.flatnonzero(batch.real), device),
+            moved(batch.starts, device),
         )
 
     @property
@@ -370,7 +369,7 @@ class SetModel(NamingModel):
     def tensors(self, batch: Batch, device: torch.device) -> Tensors:
         """See :meth:`NamingModel.tensors`; labels are 1.0 at the words of each name, ``(batch, words)``."""
         held = self.names.held(batch.labels, batch.real)
-        return super().tensors(batch, device)._replace(labels=_moved(held, device))
+        return super().tensors(batch, device)._replace(labels=moved(held, device))
 
     def loss(self, batch: Tensors, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
         """See :meth:`NamingModel.loss`: binary cross-entropy of each name's words.
@@ -462,6 +461,7 @@ def _taken(states: Tensor, places: Tensor) -> Tensor:
     return states.flatten(0, 1).index_select(0, places)
 
 
-def _moved(array: NDArray[Any], device: torch.device) -> Tensor:
+def moved(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on the device; a GPU takes it while the host goes on."""
     tensor = torch.from_numpy(array)
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ablations.naming.batches import Batch
 from ablations.naming.config import Config, Training
-from ablations.naming.heads import NamingModel
+from ablations.naming.heads import NamingModel, Tensors
 
 
 def make_optimizer(model: nn.Module, training: Training, device: torch.device) -> torch.optim.Optimizer:
@@ -41,7 +41,7 @@ def learning_rate(step: int, steps: int, training: Training) -> float:
 def train_step(
     model: NamingModel,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
+    batch: Tensors,
     rate: float,
     config: Config,
     device: torch.device,
@@ -51,7 +51,7 @@ def train_step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     with autocast(config.training, device):
-        total, count = model.loss(model.tensors(batch, device), config.training.label_smoothing)
+        total, count = model.loss(batch, config.training.label_smoothing)
     loss = total / count
     loss.backward()  # type: ignore[no-untyped-call]
     limit = config.training.gradient_clip
@@ -59,6 +59,17 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.detach(), norm.detach()
+
+
+def compile_layers(model: NamingModel) -> None:
+    """Compiles each layer where ``ABLATIONS_COMPILE`` is 1: all of a stack share one kernel, for all shapes.
+
+    It fuses what lies between the matrix products: norms, activations, dropout, residuals.
+    """
+    if os.environ.get("ABLATIONS_COMPILE") == "1":
+        for stack in (model.encoder.encoder, model.decoder.bert.encoder):
+            for layer in stack.layer:
+                layer.compile(dynamic=True)
 
 
 def autocast(training: Training, device: torch.device) -> contextlib.AbstractContextManager[Any]:

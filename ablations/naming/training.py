@@ -21,10 +21,12 @@ from ablations.naming.config import Config
 from ablations.naming.cost import Cost
 from ablations.naming.data import Encoded
 from ablations.naming.evaluation import Evaluated, evaluate, fixed_subset
+from ablations.naming.graphs import GraphedSteps, wanted
 from ablations.naming.guard import Event, Guard, Log, RollBack, Taken, memory_named
 from ablations.naming.heads import NamingModel
 from ablations.naming.model import model_for
-from ablations.naming.optimisation import learning_rate, make_optimizer, train_step
+from ablations.naming.optimisation import compile_layers, learning_rate, make_optimizer, train_step
+from ablations.naming.resident import ResidentSplit
 from ablations.plan import seed_for
 
 LOG_EVERY_STEPS = {"cpu": 1, "cuda": 10}  # losses stay on the device so long: reading one waits for it
@@ -130,7 +132,13 @@ class Trainer:
         self.step = 0
         self._config, self._data, self._seed, self._device, self._log = config, data, seed, device, log
         self._model = model_for(config, data, seed).to(device)
+        compile_layers(self._model)
         self._optimizer = make_optimizer(self._model, training, device)
+        self._graphs = self._make_graphs()
+        own_names = data.augmentation is None and config.decoder.kind != "set" and before_step is None
+        self._resident = (
+            ResidentSplit(data.train, data.specials, device) if device.type == "cuda" and own_names else None
+        )
         self._best, self._cost = Best(config.evaluation.select_by), Cost()
         self._guard = Guard(training, events, log, lambda rows: [data.train.ids[row] for row in rows])
         self._journal = Journal(log, self._guard, LOG_EVERY_STEPS.get(device.type, 1))
@@ -183,12 +191,27 @@ class Trainer:
                 self._before_step(self.step, self._model, batch)
             torch.manual_seed(seed_for("dropout", self._seed) % 2**31 + self.step)
             rate = learning_rate(self.step, self.steps, self._config.training)
-            loss, norm = train_step(self._model, self._optimizer, batch, rate, self._config, self._device)
+            loss, norm = self._stepped(batch, rate)
             self._cost.add_step(batch, 3 * self._model.loss_flops(batch))
             tokens = int(batch.mask.sum() + batch.real.sum())
             self._journal.add(_Unread(self.step, position, rows, loss, norm, rate, tokens))
             if self.validation_is_due:
                 self._journal.flush()  # waits for the device, so that its time is counted as training
+
+    def _stepped(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
+        """The step itself: recorded where that is wanted (the last batch of an epoch may be smaller: it is not)."""
+        if self._resident is not None:
+            tensors = self._resident.tensors(batch)
+        else:
+            tensors = self._model.tensors(batch, self._device)
+        if self._graphs is not None and len(batch.rows) == self._config.training.batch_samples:
+            return self._graphs.step(tensors, len(tensors.labels), rate)
+        return train_step(self._model, self._optimizer, tensors, rate, self._config, self._device)
+
+    def _make_graphs(self) -> GraphedSteps | None:
+        if not wanted(self._device):
+            return None
+        return GraphedSteps(self._model, self._optimizer, self._config, self._device)
 
     def _batches(self) -> Iterator[tuple[int, Rows]]:
         """Place in the training order and rows of each batch that is still to be taken."""
@@ -270,6 +293,7 @@ class Trainer:
         self.step = state["step"]
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._graphs = self._make_graphs()
         self._guard.restore(state["guard"])
         self._log("rewind", self.step, self.step)
 
