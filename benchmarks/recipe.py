@@ -99,7 +99,7 @@ class Recipe:
             output_dir=self._folder.name,
             max_steps=self.steps,
             per_device_train_batch_size=training.batch_samples,
-            per_device_eval_batch_size=self.config.evaluation.batch_samples,
+            per_device_eval_batch_size=training.batch_samples,
             learning_rate=training.learning_rate,
             lr_scheduler_type=training.schedule,
             warmup_steps=training.warmup_steps,
@@ -135,8 +135,9 @@ class Recipe:
         self.trainer.train()
         return [entry["loss"] for entry in self.trainer.state.log_history if "loss" in entry]
 
-    def evaluate(self, split: Split) -> dict[str, float]:
-        """The loss of a split and the metrics of the generated names."""
+    def evaluate(self, split: Split, size: int) -> dict[str, float]:
+        """The loss of a split and the metrics of the generated names, in batches of a size."""
+        self.trainer.args.per_device_eval_batch_size = size
         found = self.trainer.predict(Padded(split, self.data, self.config))
         names = np.where(found.predictions == IGNORED, self.data.specials.pad, found.predictions)[:, 1:]
         words = [self.data.decode(_until(name, self.data.specials.eos)) for name in names.tolist()]
@@ -144,11 +145,10 @@ class Recipe:
         return scores | {"loss": found.metrics["test_loss"]}
 
     @torch.inference_mode()
-    def generate(self, split: Split) -> list[list[str]]:
-        """The generated names of a split, in its order."""
+    def generate(self, split: Split, size: int) -> list[list[str]]:
+        """The generated names of a split, in its order, in batches of a size."""
         padded, names = Padded(split, self.data, self.config), list[list[int]]()
         self.whole.eval()
-        size = self.config.evaluation.batch_samples
         for at in range(0, len(split), size):
             inputs, mask = (each[at : at + size].to(self.device) for each in (padded.inputs, padded.mask))
             with autocast(self.config.training, self.device):

@@ -6,9 +6,12 @@
     python benchmarks/training_speed.py --size reference --input 256
 
 Same model and weights, same data, steps and batch size, ten steps of one and ten of the other in turn, for each seed; a
-ratio is the recipe's time over ours of the same seed. Without a GPU the CPU time counts, which other work on the
-machine disturbs least; on a GPU the wall time does. Then the loss curves: the mean over every 10 steps of both, the
-seeds' standard deviation, and how far apart the means are in units of it. ``--plot FILE`` draws them.
+ratio is the recipe's time over ours of the same seed. In validation (loss and names) and generation (names alone) the
+recipe takes batches as large as in training; "8" is with the size that Trainer takes if its user says nothing.
+Without a GPU the CPU time counts, which other work on the machine disturbs least; on a GPU the wall time does.
+
+Then the loss curves: the mean over every 10 steps of both, the seeds' standard deviation, and how far apart the means
+are in units of it. ``--plot FILE`` draws them.
 Figures that were measured are in ``RESULTS.md``.
 """
 
@@ -39,7 +42,9 @@ from ablations.naming.model import model_for, parameter_count
 from ablations.naming.optimisation import autocast
 from ablations.naming.training import Trainer
 
-PARTS = ("training", "validation", "generation")
+TRAINERS_OWN_BATCH = 8  # samples of a batch in validation, if the recipe's user says nothing
+DEFAULT = ", 8"
+PARTS = ("training", "validation", "generation", "validation" + DEFAULT, "generation" + DEFAULT)
 
 
 def main() -> None:
@@ -114,19 +119,19 @@ def turn(config: Config, data: Encoded, validation: Split, seed: int, steps: int
     found: Turn = {"first loss": (our_loss(model, data, config, rows, device), first_loss(recipe, rows))}
     found["parameters"] = parameter_count(model)
     trainer = train_both(config, data, seed, recipe, steps, device, found)
-    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-        "validation": (
+    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {}
+    for what, size in (("", config.training.batch_samples), (DEFAULT, TRAINERS_OWN_BATCH)):
+        pairs["validation" + what] = (
             lambda: evaluate(trainer._model, data, validation, config, device, Cost()).scores,
-            lambda: recipe.evaluate(validation),
-        ),
-        "generation": (
+            lambda size=size: recipe.evaluate(validation, size),  # type: ignore[misc]
+        )
+        pairs["generation" + what] = (
             lambda: generate(trainer._model, data, validation, config, device),
-            lambda: recipe.generate(validation),
-        ),
-    }
+            lambda size=size: recipe.generate(validation, size),  # type: ignore[misc]
+        )
     for part, pair in pairs.items():
         clocks = Clock(device), Clock(device)
-        for _ in range(3):
+        for _ in range(2):
             for who, clock, work in zip(("ours", "recipe"), clocks, pair, strict=True):
                 with clock:
                     found["result", part, who] = work()
@@ -166,7 +171,7 @@ def recipe_names(trainer: Trainer, recipe: Recipe, split: Split) -> list[list[st
     """What the recipe's generation makes of the weights that we have trained."""
     other = Recipe(trainer._model, recipe.data, recipe.config, 1, 0, recipe.device)
     other.whole.to(recipe.device)
-    return other.generate(split)
+    return other.generate(split, 128)
 
 
 def our_loss(model: NamingModel, data: Encoded, config: Config, rows: np.ndarray, device: torch.device) -> float:
@@ -210,7 +215,7 @@ def print_ratios(turns: list[Turn], device: torch.device) -> None:
         for part in PARTS:
             ratios = [each[part][1][clock] / each[part][0][clock] for each in turns]
             decides = " *" if clock == int(device.type == "cuda") else ""
-            print(f"{part:12}{name:12}{np.median(ratios):6.2f}x  ({min(ratios):.2f} to {max(ratios):.2f}){decides}")
+            print(f"{part:15}{name:12}{np.median(ratios):6.2f}x  ({min(ratios):.2f} to {max(ratios):.2f}){decides}")
 
 
 def print_curves(turns: list[Turn]) -> None:

@@ -1,0 +1,228 @@
+"""What a GPU reaches with the reference experiment, and what bounds it::
+
+    python benchmarks/gpu.py             # 45 M parameters at batch 32; full size at batch 128, input 128 and 256
+    python benchmarks/gpu.py --size small --variants eager graphs
+    python benchmarks/gpu.py --dry-run   # every line of it but the recording, on a CPU
+
+First what the card can do: bf16 matrix products of 8192³ and of the model's own shapes, and the rate of copies. Then,
+for each size and way to step (eager; ``compile``: layers by torch.compile; ``graphs``: whole steps as CUDA graphs;
+both): milliseconds per step, operations that the batches need (padding inside a batch included) and their share of the
+measured matrix rate, the floor, and the memory. The floor of a step is its operations at that rate plus the bytes that
+cannot be fused away: AdamW reads and writes weights, gradients and two moments in fp32. Then validation, and the
+profile of the fastest way: how much of the time kernels ran at all, and of which kind they were.
+
+Every variant is a process of its own. Figures that were measured are in ``RESULTS.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import torch
+from sizes import sized
+
+from ablations.naming.checkpoints import Checkpoints
+from ablations.naming.cost import Cost
+from ablations.naming.evaluation import evaluate, fixed_subset
+from ablations.naming.graphs import SWITCH
+from ablations.naming.model import parameter_count
+from ablations.naming.training import Trainer
+
+CASES: dict[str, tuple[str, int | None]] = {
+    "small": ("small", None), "reference-128": ("reference", 128), "reference-256": ("reference", 256),
+}  # fmt: skip
+VARIANTS = {
+    "eager": {}, "compile": {"ABLATIONS_COMPILE": "1"}, "graphs": {SWITCH: "1"},
+    "compile+graphs": {"ABLATIONS_COMPILE": "1", SWITCH: "1"},
+}  # fmt: skip
+KINDS = {  # of kernels, by parts of their names; the first that fits
+    "matrix products": ("gemm", "cutlass", "nvjet", "addmm", "::mm", "bmm", "linear"),
+    "attention": ("flash", "fmha", "attention", "cudnn_generated"),
+    "optimizer, norm of gradients": ("adam", "multi_tensor", "foreach", "linalg_vector_norm"),
+    "embeddings, indexing": ("embedding", "index", "gather", "scatter"),
+    "copies, fills": ("memcpy", "memset", "copy_", "fill_", "zero_"),
+    "softmax, loss": ("softmax", "nll"),
+    "norms of layers": ("layer_norm", "layernorm"),
+}
+ADAMW_BYTES = 4 * 7  # per parameter: weight, gradient and two moments read, three of them written
+CLIP_BYTES = 4 * 3  # gradients read for their norm, read and written to be scaled
+
+
+def main() -> None:
+    options = _options()
+    if options.case:
+        print(json.dumps(measured(options)))
+        return
+    device = _device()
+    if device.type != "cuda" and not options.dry_run:
+        sys.exit("no GPU here: --dry-run tries the code on a CPU")
+    rates = card(device)
+    cases = ["dry"] if options.dry_run else options.size or list(CASES)
+    for case in cases:
+        print(f"\n{case}")
+        best: tuple[float, dict[str, Any]] | None = None
+        for variant in options.variants:
+            found = _in_a_process(case, variant, options)
+            if found is None:
+                continue
+            say(variant, found, rates)
+            best = min(filter(None, (best, (found["step_ms"], found))), key=lambda each: each[0])
+        if best is not None:
+            say_profile(best[1])
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", nargs="+", choices=CASES)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--case", choices=[*CASES, "dry"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.dry_run:
+        options.steps, options.variants = 6, ["eager", "compile"]
+    return options
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def card(device: torch.device) -> dict[str, float]:
+    """Measured rates: bf16 matrix products (operations per second) and copies (bytes per second)."""
+    small = device.type != "cuda"
+    print(f"{torch.cuda.get_device_name() if not small else 'CPU, dry run'}, torch {torch.__version__}")
+    kind = torch.float32 if small else torch.bfloat16
+    shapes = [(256, 256, 256)] if small else [(8192,) * 3, (16384, 768, 3072), (16384, 3072, 768), (16384, 768, 768)]
+    found = {}
+    for m, k, n in shapes:
+        left, right = torch.randn(m, k, device=device, dtype=kind), torch.randn(k, n, device=device, dtype=kind)
+        found[m, k, n] = 2 * m * k * n / _seconds(lambda left=left, right=right: left @ right, device)
+        print(f"{m} x {k} x {n}: {found[m, k, n] / 1e12:8.2f} TFLOP/s")
+    source = torch.empty((1 << 20) if small else (1 << 28), device=device)
+    target = torch.empty_like(source)
+    copied = 2 * source.nbytes / _seconds(lambda: target.copy_(source), device)
+    print(f"copies: {copied / 1e9:.0f} GB/s")
+    return {"flops": found[shapes[0]], "bytes": copied}
+
+
+def _seconds(work: Any, device: torch.device, times: int = 20) -> float:
+    for _ in range(3):
+        work()
+    _wait(device)
+    start = time.perf_counter()
+    for _ in range(times):
+        work()
+    _wait(device)
+    return (time.perf_counter() - start) / times
+
+
+def _in_a_process(case: str, variant: str, options: argparse.Namespace) -> dict[str, Any] | None:
+    command = [sys.executable, "-W", "ignore", __file__, "--case", case, "--steps", str(options.steps)]
+    done = subprocess.run(command, env=os.environ | VARIANTS[variant], capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"  {variant:15} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        return None
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """One case in one way: trains, times, profiles."""
+    device = _device()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    changes = {"training__max_steps": 10_000}
+    config, data = sized("cpu", **changes) if options.case == "dry" else sized(*CASES[options.case], **changes)
+    trainer = Trainer(config, data, 0, device, lambda *_: None, [], Checkpoints(), None)
+    steps = options.steps
+    for _ in range(steps):  # warms up: shapes are compiled or recorded
+        trainer.take_step()
+    trainer._journal.flush()
+    _wait(device)
+    before, start = (trainer._cost.flops, trainer._cost.samples, trainer._cost.tokens), time.perf_counter()
+    for _ in range(steps):
+        trainer.take_step()
+    host_s = time.perf_counter() - start
+    trainer._journal.flush()
+    _wait(device)
+    step_s = (time.perf_counter() - start) / steps
+    flops, samples, tokens = (now - then for now, then in zip(
+        (trainer._cost.flops, trainer._cost.samples, trainer._cost.tokens), before, strict=True))  # fmt: skip
+    found: dict[str, Any] = {
+        "parameters": parameter_count(trainer._model), "step_ms": step_s * 1e3, "host_ms": host_s / steps * 1e3,
+        "flops": flops / steps, "samples_per_s": samples / steps / step_s, "tokens_per_s": tokens / steps / step_s,
+        "shapes": len(trainer._graphs._by_shape) if trainer._graphs else 0,
+    }  # fmt: skip
+    if device.type == "cuda":
+        found["memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
+    split, cost = fixed_subset(data.validation, 40 if options.case == "dry" else 2000), Cost()
+    evaluate(trainer._model, data, split, config, device, Cost())
+    start = time.perf_counter()
+    evaluate(trainer._model, data, split, config, device, cost)
+    found["validation_per_s"] = len(split) / (time.perf_counter() - start)
+    found["validation_flops_per_s"] = cost.flops * found["validation_per_s"] / len(split)
+    found["profile"] = profiled(trainer, min(steps, 20), device)
+    return found
+
+
+def profiled(trainer: Trainer, steps: int, device: torch.device) -> dict[str, float]:
+    """Milliseconds per step of each kind of kernel, and of the whole under the profiler (``wall``)."""
+    from torch.profiler import ProfilerActivity, profile
+
+    activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
+    start = time.perf_counter()
+    with profile(activities=[activity]) as found:
+        for _ in range(steps):
+            trainer.take_step()
+        _wait(device)
+        wall = time.perf_counter() - start
+    kinds = dict.fromkeys([*KINDS, "others, elementwise"], 0.0)
+    for event in found.key_averages():
+        spent = event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
+        name = event.key.lower()
+        kind = next((each for each, parts in KINDS.items() if any(part in name for part in parts)), None)
+        kinds[kind or "others, elementwise"] += spent / 1e3 / steps
+    return {"wall": wall / steps * 1e3, **kinds}
+
+
+def say(variant: str, found: dict[str, Any], rates: dict[str, float]) -> None:
+    """One line for each variant."""
+    moved = found["parameters"] * (ADAMW_BYTES + CLIP_BYTES) / rates["bytes"] * 1e3
+    floor = found["flops"] / rates["flops"] * 1e3 + moved
+    reached = found["flops"] / (found["step_ms"] / 1e3) / rates["flops"]
+    memory = f"{found['memory_gb']:.1f} GB" if "memory_gb" in found else "not counted"
+    print(
+        f"  {variant:15}{found['step_ms']:8.2f} ms/step (host {found['host_ms']:.2f}, floor {floor:.2f}, of it AdamW "
+        f"{moved:.2f})  {found['flops'] / 1e12:.3f} TFLOP/step  {reached:5.1%} of the matrix rate  "
+        f"{found['samples_per_s']:.0f} samples/s  {found['tokens_per_s']:.0f} tokens/s  memory {memory}  "
+        f"shapes {found['shapes']}  validation {found['validation_per_s']:.0f} samples/s, "
+        f"{found['validation_flops_per_s'] / rates['flops']:.1%} of the rate",
+        flush=True,
+    )
+
+
+def say_profile(found: dict[str, Any]) -> None:
+    """What the time of the fastest variant went to."""
+    times = dict(found["profile"])
+    wall = times.pop("wall")
+    print(f"  {found['parameters']:,} parameters; of {wall:.2f} ms per step under the profiler, kernels ran:")
+    for kind, spent in sorted(times.items(), key=lambda each: -each[1]):
+        print(f"    {kind:30}{spent:8.2f} ms {spent / wall:7.1%}")
+    print(f"    {'nothing':30}{wall - sum(times.values()):8.2f} ms {1 - sum(times.values()) / wall:7.1%}")
+
+
+if __name__ == "__main__":
+    main()
