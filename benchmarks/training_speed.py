@@ -62,6 +62,7 @@ def main() -> None:
         turns.append(turn(config, data, validation, seed, options.steps, device))
         print_turn(seed, turns[-1], device)
     print_ratios(turns, device)
+    print_rates(turns, device)
     print_curves(turns)
     if options.plot:
         plot(turns, options.plot)
@@ -147,7 +148,7 @@ def train_both(
     """Trains both in slices of 10 steps in turn, so that other work on the machine disturbs both alike."""
     log: list[tuple[str, float, int]] = []
     trainer = Trainer(config, data, seed, device, lambda *entry: log.append(entry), [], Checkpoints(), None)
-    ours, theirs = Clock(device), Clock(device)
+    ours, theirs, rates = Clock(device), Clock(device), list[float]()
 
     def between(step: int) -> None:
         if step % SLICE_STEPS == 0:
@@ -156,15 +157,34 @@ def train_both(
                 for _ in range(SLICE_STEPS):
                     trainer.take_step()
                 trainer._journal.flush()
+            rates.append(matrix_rate(config, device))
             theirs.__enter__()
 
     with theirs:
         curve = recipe.train(between)
+    found["flops"] = trainer._cost.flops / steps
     losses = [value for name, value, _ in log if name == "train_loss"]
     found["curve", "ours"] = np.reshape(losses, (-1, SLICE_STEPS)).mean(1)
     found["curve", "recipe"] = np.array(curve)
-    found["training"] = [ours.seconds, theirs.seconds]
+    found["training"], found["rate"] = [ours.seconds, theirs.seconds], float(np.median(rates))
     return trainer
+
+
+def matrix_rate(config: Config, device: torch.device) -> float:
+    """Operations per second of a product of the model's own shape, in the precision of training."""
+    with autocast(config.training, device):
+        half = torch.is_autocast_enabled(device.type)
+    rows, inner, outer = config.training.batch_samples * 32, config.model.hidden, config.encoder.intermediate
+    kind = torch.bfloat16 if half else torch.float32
+    left, right = (torch.randn(shape, device=device, dtype=kind) for shape in ((rows, inner), (inner, outer)))
+    times, best = 20, float("inf")
+    for _ in range(3):
+        clock = Clock(device)
+        with clock:
+            for _ in range(times):
+                left @ right
+        best = min(best, float(clock.seconds[int(device.type == "cuda")]))
+    return 2.0 * times * rows * inner * outer / best
 
 
 def recipe_names(trainer: Trainer, recipe: Recipe, split: Split) -> list[list[str]]:
@@ -216,6 +236,17 @@ def print_ratios(turns: list[Turn], device: torch.device) -> None:
             ratios = [each[part][1][clock] / each[part][0][clock] for each in turns]
             decides = " *" if clock == int(device.type == "cuda") else ""
             print(f"{part:15}{name:12}{np.median(ratios):6.2f}x  ({min(ratios):.2f} to {max(ratios):.2f}){decides}")
+
+
+def print_rates(turns: list[Turn], device: torch.device) -> None:
+    """What of the matrix rate that was measured between the slices our steps reach, and the floor it sets."""
+    clock, steps = int(device.type == "cuda"), SLICE_STEPS * len(turns[0]["curve", "ours"])
+    took = float(np.median([each["training"][0][clock] / steps for each in turns]))
+    flops, rate = (float(np.median([each[name] for each in turns])) for name in ("flops", "rate"))
+    print(
+        f"\na step of ours: {flops / 1e9:.2f} GFLOP in {took * 1e3:.1f} ms, floor {flops / rate * 1e3:.1f} ms: ", end=""
+    )
+    print(f"{flops / took / rate:.0%} of the {rate / 1e9:.0f} GFLOP/s of a matrix product of the model's own shape")
 
 
 def print_curves(turns: list[Turn]) -> None:
