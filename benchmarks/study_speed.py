@@ -13,6 +13,8 @@ that were measured are in ``RESULTS.md``.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import os
 import resource
 import subprocess
@@ -26,11 +28,13 @@ from ruamel.yaml import YAML
 from ablations.plan import Variant, expand
 from ablations.study import load_study
 
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): Linux alone
 STUDY = Path(__file__).resolve().parent.parent / "study.yaml"
 
 
 def main() -> None:
     options = _options()
+    ctypes.CDLL(None).prctl(SUBREAPER, 1)  # processes that outlive their parents become children of this one
     with tempfile.TemporaryDirectory() as made:
         study = options.study or _scaled(options, Path(made))
         chosen = [variant for variant in expand(load_study(study, "cpu")) if _is_chosen(variant, options.only)]
@@ -101,7 +105,11 @@ def measured(name: str, command: list[str]) -> tuple[float, float]:
     """
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=STUDY.parent, capture_output=True, text=True, check=False)
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall = time.perf_counter() - start
+    with contextlib.suppress(ChildProcessError):  # what it has left behind: the server that forked its runs
+        while True:
+            os.wait()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         print(done.stdout[-2000:], done.stderr[-2000:])
         done.check_returncode()
