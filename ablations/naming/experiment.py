@@ -54,11 +54,8 @@ def run(_config: Mapping[str, Any], _run: Run, seed: int) -> dict[str, float]:
     """Trains, validates and tests one model; returns its scores."""
     import torch
 
-    from ablations.naming.allocation import keep_freed_memory
     from ablations.naming.data import load_data
     from ablations.naming.training import train
-
-    keep_freed_memory()
 
     config = Config.from_flat({key: value for key, value in flatten(_config).items() if key != "seed"})
     data = load_data(config, cache_dir())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablations import stopping
+from ablations.naming.allocation import keep_freed_memory
 from ablations.naming.batches import Batch, rearranged, steps_of, training_batch, training_order
 from ablations.naming.checkpoints import Best, Checkpoints
 from ablations.naming.config import Config
@@ -87,6 +88,7 @@ def train(
         OutOfMemory: The device's memory does not suffice.
         Stopped: A signal asked the run to stop; what it had trained is in its checkpoint.
     """
+    keep_freed_memory()
     events = events if events is not None else []
     trainer = Trainer(config, data, seed, device, log, events, checkpoints or Checkpoints(), before_step)
     with memory_named(config, device, trainer.ran_out_of_memory):
