@@ -176,6 +176,10 @@ def run(
         ),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Also repeat runs that failed or diverged.")] = False,
+    sharing: Annotated[
+        bool,
+        typer.Option("--sharing/--no-sharing", help="Begin runs with the training of others where it is the same."),
+    ] = True,
 ) -> None:
     """Run what is not done yet; a failed run stops none of the others."""
     from ablations import commands
@@ -185,7 +189,7 @@ def run(
     goes_on = "What runs or is queued goes on by itself; `ablations run` follows it again, `ablations cancel` stops it."
     stays = "What has ended is kept; `ablations run` goes on from there."
     with _stoppable(f"Stopped. {goes_on if chosen.outlasts else stays}"):
-        completed = commands.run_study(loaded, store, _out(), only, chosen, retry)
+        completed = commands.run_study(loaded, store, _out(), only, chosen, retry, sharing=sharing)
     if completed and not only:
         _out().print(f"Next: ablations report{_given(study, results, profile)}", soft_wrap=True)
     raise typer.Exit(0 if completed else 1)

@@ -21,6 +21,7 @@ from ablations.executors.base import Executor, Work
 from ablations.launch import Ended, Remaining, launch
 from ablations.plan import Forecast, RunKey, Variant, expand, forecast, run_keys, seed_words
 from ablations.recorded import IMPORTED, NOTHING_TO_RUN
+from ablations.sharing import Sharing, share_planned
 from ablations.standing import standing
 from ablations.store import Store
 from ablations.study import Ablation, Study
@@ -62,6 +63,8 @@ def run_study(
     only: Sequence[str] | None,
     executor: Chosen,
     retry: bool,
+    *,
+    sharing: bool = True,
 ) -> bool:
     """Runs what is not done yet and says how it went.
 
@@ -72,6 +75,7 @@ def run_study(
         only: Names of ablations or variants to run; None for all. The baseline always runs along.
         executor: What runs them.
         retry: Whether failed and diverged runs are run again.
+        sharing: Whether runs may begin with the training of others.
 
     Returns:
         Whether every planned run (of ``only``) has completed.
@@ -90,7 +94,7 @@ def run_study(
     tried: set[str] = set()
 
     def run_planned(now: Study) -> bool:
-        return _run_planned(now, store, out, chosen, executor, retry, tried)
+        return _run_planned(now, store, out, chosen, executor, retry, tried, sharing=sharing)
 
     completed = run_planned(study)
     for ablation in open_searches:  # after the arms that need none: their results are there first
@@ -115,6 +119,8 @@ def _run_planned(
     executor: Chosen,
     retry: bool,
     tried: set[str],
+    *,
+    sharing: bool,
 ) -> bool:
     """Runs what is not done of the variants that are known; returns whether all planned runs have completed.
 
@@ -135,6 +141,7 @@ def _run_planned(
             todo = store.unsettled(runnable, retry=retry)  # another process may have been at work meanwhile
             tried.update(key.run_id for key in todo)
             expected = _forecast(study, store, list(variants.values()), workers)
+            shared = _shared(study, store, variants, todo, out) if sharing else None
             with watcher(out, study.metric, executor.outlasts) as watching:
                 ends = launch(
                     store,
@@ -144,7 +151,8 @@ def _run_planned(
                     study.experiment,
                     expected,
                     watching,
-                    study.metric,
+                    shared,
+                    metric=study.metric,
                     threads=threads,
                     retry=retry,
                     folder=str(study.folder),
@@ -152,6 +160,19 @@ def _run_planned(
         out.print()
         _say_failures(ends, out)
     return _say_outcome(study, store, keys, out)
+
+
+def _shared(
+    study: Study, store: Store, variants: Mapping[str, Variant], todo: Sequence[RunKey], out: Console
+) -> Sharing:
+    """Who takes over from whom, and a line on it."""
+    planned = [key for key in run_keys(study) if not variants[key.variant].waits_for]
+    shared = share_planned(planned, todo, variants, study.schema.trunk, store)
+    if shared.sources:
+        count = len(shared.sources)
+        said = "1 run begins" if count == 1 else f"{count} runs begin"
+        out.print(Text(f"{said} with the training of another run: that is not repeated.", style="dim"))
+    return shared
 
 
 def _search(study: Study, ablation: Ablation, store: Store, out: Console, executor: Chosen, retry: bool) -> None:
@@ -182,7 +203,7 @@ def _search(study: Study, ablation: Ablation, store: Store, out: Console, execut
                     study.experiment,
                     Remaining(expected.seconds, workers),
                     watching,
-                    search.objective,
+                    metric=search.objective,
                     threads=threads,
                     retry=retry,
                     folder=str(study.folder),
@@ -242,7 +263,7 @@ def _say_intent(
         out.print(f"{elsewhere['queued']} are queued already: waiting for them (ablations cancel withdraws them).")
     if todo:
         expected = _forecast(study, store, list(variants.values()), workers)
-        left = expected.left_s(todo, [])
+        left = expected.left_s(Counter(key.variant for key in todo), [])
         out.print(f"{workers} at a time, {'about ' + duration(left) if left is not None else 'time unknown'}.")
 
 

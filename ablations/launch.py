@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from ablations import handles, jobs
 from ablations.executors.base import Ending, Executor, Job
 from ablations.jobs import ENDED
 from ablations.plan import RunKey, Variant
+from ablations.sharing import Sharing, taken_over
 from ablations.store import Progress, Store
 
 POLL_S = 0.2
+ELSEWHERE = ("running", "queued")  # statuses of what is not for this launch to begin
 ELSEWHERE_EVERY_S = 1.0  # how often the runs of other processes are looked at
 RETRIES = 2  # times that a launch starts a run again whose process was lost
 
@@ -59,7 +63,7 @@ class Ended:
     Attributes:
         key: The run.
         status: As the store has it; ``interrupted`` where its process died without a word.
-        seconds: Wall time.
+        seconds: Wall time of its own, without what it took over from another run.
         cause: Why it is not completed, else None.
         score: Its primary metric, None where it has none.
     """
@@ -87,34 +91,47 @@ class Remaining:
 
     expected_s: Mapping[str, float | None]
     workers: int
-    ended: list[Ended] = field(default_factory=list)
+    _taken: dict[str, list[float]] = field(default_factory=dict)  # by variant: runs, and their seconds in all
+    _foreseen: list[float] = field(default_factory=lambda: [0.0, 0.0])  # seconds taken, and expected of the same runs
 
     def learn(self, run: Ended) -> None:
         """Takes how a run ended."""
-        if run.status == "completed":
-            self.ended.append(run)
+        if run.status != "completed":
+            return
+        own = self._taken.setdefault(run.key.variant, [0, 0.0])
+        own[0] += 1
+        own[1] += run.seconds
+        expected = self.expected_s[run.key.variant]
+        if expected is not None:
+            self._foreseen[0] += run.seconds
+            self._foreseen[1] += expected
 
-    def left_s(self, queued: Sequence[RunKey], active: Sequence[Active]) -> float | None:
-        """Seconds until all of these have ended; None while that cannot be known."""
-        whole = {key.variant: self._whole_s(key.variant) for key in (*queued, *(run.key for run in active))}
+    def left_s(self, queued: Mapping[str, int], active: Sequence[Active]) -> float | None:
+        """Seconds until all have ended; None while that cannot be known.
+
+        Args:
+            queued: How many runs of each variant wait.
+            active: Runs in progress.
+        """
+        names = {*(name for name, count in queued.items() if count), *(run.key.variant for run in active)}
+        whole = {name: self._whole_s(name) for name in names}
         if None in whole.values():
             return None
-        waiting = sum(whole[key.variant] or 0.0 for key in queued)
+        waiting = sum((whole.get(name) or 0.0) * count for name, count in queued.items())
         rests = [self._rest_s(run, whole[run.key.variant] or 0.0) for run in active]
         return max([(waiting + sum(rests)) / self.workers, *rests])
 
     def _whole_s(self, variant: str) -> float | None:
         """Seconds of a whole run: what the variant's own runs took, else the forecast at the pace of the others."""
-        own = [run.seconds for run in self.ended if run.key.variant == variant]
-        if own:
-            return sum(own) / len(own)
+        if variant in self._taken:
+            runs, seconds = self._taken[variant]
+            return seconds / runs
         expected = self.expected_s[variant]
-        others = [(run.seconds, self.expected_s[run.key.variant]) for run in self.ended]
         if expected is None:
-            return sum(taken for taken, _ in others) / len(others) if others else None
-        foreseen = sum(each for _, each in others if each is not None)
-        pace = sum(taken for taken, each in others if each is not None) / foreseen if foreseen else 1.0
-        return expected * pace
+            runs, seconds = (sum(each) for each in zip(*self._taken.values(), strict=True)) if self._taken else (0, 0.0)
+            return seconds / runs if runs else None
+        taken, foreseen = self._foreseen
+        return expected * (taken / foreseen if foreseen else 1.0)
 
     def _rest_s(self, run: Active, whole: float) -> float:
         if run.share > 0.1:  # what it shows by itself is better than what others took
@@ -122,12 +139,12 @@ class Remaining:
         return max(0.0, whole - run.seconds)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Launched:
     """A run of this launch: a job of its own, or none while another process has it."""
 
     key: RunKey
-    job: Job | None
+    job: Job | None = None
     since: float | None = None
     losses: int = 0
     looked: float = 0.0
@@ -142,13 +159,14 @@ def launch(
     experiment: str,
     remaining: Remaining,
     watcher: Watcher,
-    metric: str | None,
+    sharing: Sharing | None = None,
     **settings: object,
 ) -> list[Ended]:
     """Runs all of ``todo``; a failed run stops none of the others.
 
     What another process is running or a cluster has queued is waited for, and run here if that comes to nothing. A run
-    whose process is lost is started again, ``RETRIES`` times at most; one that was cancelled is not.
+    whose process is lost is started again, ``RETRIES`` times at most; one that was cancelled is not. A run that takes
+    over the training of another one starts when that has ended, however it did; no other run waits for it.
 
     Args:
         store: Where the runs' folders lie.
@@ -158,36 +176,111 @@ def launch(
         experiment: ``package.module:name``.
         remaining: Forecasts the time left.
         watcher: Is told of every end and every moment.
-        metric: The score to tell of, without which a run has failed; None for none.
-        **settings: Handed to each run: what changes no result.
+        sharing: Which run takes over what of which; None for no run.
+        **settings: Handed to each run: what changes no result. ``metric`` is the score to tell of, without which a run
+            has failed.
 
     Returns:
         One entry a run, in the order of their ends.
     """
-    start = time.monotonic()
+    shared = sharing or Sharing()
 
-    def submit(key: RunKey) -> Job:
-        return executor.submit(store.prepare(key, variants[key.variant], experiment, metric=metric, **settings))
+    def prepare(key: RunKey) -> Path:
+        own = {**settings, **shared.settings_of(store, key.run_id)}
+        return store.prepare(key, variants[key.variant], experiment, **own)
 
-    def begin(key: RunKey) -> Job | None:
-        jobs.settle(store, [key])
-        job = jobs.found(store.run_dir(key.run_id))
-        return job or (None if store.status(key.run_id) in ("running", "queued") else submit(key))
-
-    launched = [_Launched(key, begin(key)) for key in todo]
+    metric = settings.get("metric")
+    launching = _Launching(store, executor, shared, prepare, str(metric) if metric else None, shared.ordered(todo))
     ends: list[Ended] = []
-    while len(ends) < len(launched):
-        for run in launched:
-            if run.end is not None:
-                continue
-            _advance(store, run, submit, metric)
-            if run.end is not None:
-                ends.append(run.end)
-                remaining.learn(run.end)
-                watcher.ended(run.end, _snapshot(store, launched, start, remaining))
-        watcher.tick(_snapshot(store, launched, start, remaining))
-        time.sleep(POLL_S)
+    while len(ends) < len(todo):
+        launching.start_waiting()
+        ended = launching.look()
+        for end in ended:
+            ends.append(end)
+            remaining.learn(end)
+            watcher.ended(end, launching.snapshot(len(ends), remaining))
+        watcher.tick(launching.snapshot(len(ends), remaining))
+        if not ended:
+            executor.wait(POLL_S)
     return ends
+
+
+class _Launching:
+    """The runs of one launch: those that wait, those held back for another's training, and those that have begun.
+
+    Only what has begun is looked at: a launch of a hundred thousand runs costs a moment what its running ones do.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        sharing: Sharing,
+        prepare: Callable[[RunKey], Path],
+        metric: str | None,
+        todo: Sequence[RunKey],
+    ):
+        self._store, self._executor, self._sharing = store, executor, sharing
+        self._prepare, self._metric = prepare, metric
+        self._begun: dict[str, _Launched] = {}
+        self._waiting: deque[RunKey] = deque()
+        self._held_back: dict[str, list[RunKey]] = {}
+        self._counts = Counter(key.variant for key in todo)
+        self._total, self._start = len(todo), time.monotonic()
+        planned = {key.run_id for key in todo}
+        for key in todo:
+            source = sharing.source_of(key.run_id)
+            if source in planned:
+                self._held_back.setdefault(source, []).append(key)
+            else:
+                self._waiting.append(key)
+            if store.status(key.run_id) not in ELSEWHERE:
+                prepare(key)  # from now on it can be cancelled from anywhere
+
+    def start_waiting(self) -> None:
+        """Submits as many of the waiting runs as the executor has room for; waits for those that others run."""
+        room = self._executor.room()
+        while self._waiting and room > 0:
+            key = self._waiting.popleft()
+            jobs.settle(self._store, [key])
+            run = self._begun[key.run_id] = _Launched(key, jobs.found(self._store.run_dir(key.run_id)))
+            if run.job is not None or self._store.status(key.run_id) in ELSEWHERE:
+                if not self._sharing.is_kept(self._store, key.run_id):
+                    self._release(key.run_id)
+                continue
+            _again(self._store, run, self._submit, self._metric, 0.0)
+            room -= 1
+
+    def _submit(self, key: RunKey) -> Job:
+        return self._executor.submit(self._prepare(key))
+
+    def look(self) -> list[Ended]:
+        """How those have ended that did since the last look."""
+        ended = []
+        for run in list(self._begun.values()):
+            if run.end is None:
+                _advance(self._store, run, self._submit, self._metric)
+            if run.end is not None:
+                ended.append(run.end)
+                del self._begun[run.key.run_id]
+                self._counts[run.key.variant] -= 1
+                self._release(run.key.run_id)
+                self._sharing.ended(self._store, run.key.run_id)
+        return ended
+
+    def _release(self, source: str) -> None:
+        """Lets those go that waited for a run: before all others, for what they take over lies on the disk."""
+        self._waiting.extendleft(reversed(self._held_back.pop(source, [])))
+
+    def snapshot(self, ended: int, remaining: Remaining) -> Snapshot:
+        """The state of the launch."""
+        now = time.monotonic()
+        running = [run for run in self._begun.values() if run.since is not None]
+        active = tuple(
+            Active(run.key, now - (run.since or now), self._store.progress(run.key.run_id)) for run in running
+        )
+        queued = self._counts - Counter(run.key.variant for run in running)
+        return Snapshot(ended, self._total, active, now - self._start, remaining.left_s(queued, active))
 
 
 def _advance(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metric: str | None) -> None:
@@ -225,27 +318,11 @@ def _advance(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metr
 
 
 def _again(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metric: str | None, seconds: float) -> None:
-    """Submits a run another time, unless it was cancelled."""
+    """Submits a run, or submits it another time, unless it was cancelled."""
     if handles.asked_to_stop(store.run_dir(run.key.run_id)):
         run.end = _outcome(store, run, None, metric, seconds)
     else:
         run.job, run.since = submit(run.key), None
-
-
-def _snapshot(store: Store, launched: Sequence[_Launched], start: float, remaining: Remaining) -> Snapshot:
-    now = time.monotonic()
-    open_runs = [run for run in launched if run.end is None]
-    active = tuple(
-        Active(run.key, now - run.since, store.progress(run.key.run_id)) for run in open_runs if run.since is not None
-    )
-    queued = [run.key for run in open_runs if run.since is None]
-    return Snapshot(
-        ended=len(launched) - len(open_runs),
-        total=len(launched),
-        active=active,
-        seconds=now - start,
-        seconds_left=remaining.left_s(queued, active),
-    )
 
 
 def _outcome(store: Store, run: _Launched, ending: Ending | None, metric: str | None, seconds: float) -> Ended:
@@ -263,4 +340,5 @@ def _outcome(store: Store, run: _Launched, ending: Ending | None, metric: str | 
         why = ending.text
     if run.losses and status == "interrupted":
         why = f"{why}, for the {run.losses + 1}. time"
-    return Ended(run.key, status, record["seconds"], why, record["scores"].get(metric))
+    own_s = record["seconds"] - taken_over(record).get("seconds", 0.0)
+    return Ended(run.key, status, own_s, why, record["scores"].get(metric))

@@ -21,8 +21,9 @@ PROGRESS_EVERY_S = 1.0
 class MetricsLog:
     """Appends each value to ``metrics.jsonl`` as ``[metric, step, value, seconds]`` and keeps ``progress.json``.
 
-    Two metrics are announcements: ``steps`` says how many steps the run has; ``rewind`` that the values after a step
-    will be measured again, so that those in the file are dropped. A run that begins with a ``rewind`` goes on where an
+    Three metrics are announcements: ``steps`` says how many steps the run has; ``elapsed`` that what follows took so
+    many seconds elsewhere, in a run from which this one takes it over; ``rewind`` that the values after a step will be
+    measured again, so that those in the file are dropped. A run that begins with a ``rewind`` goes on where an
     earlier attempt stopped: the values up to there stay, and seconds count on from the last of them.
 
     A value that cannot be written ends the log: it is raised then, again for each later value, and by :meth:`verify`,
@@ -70,6 +71,9 @@ class MetricsLog:
         step = None if step is None else int(step)  # numpy's are no JSON
         if self._announced and metric == "steps" and step == 0:
             self._steps = int(value)
+            return
+        if self._announced and metric == "elapsed":
+            self.earlier_s += value
             return
         if self._announced and metric == "rewind":
             self._rewind(int(value))

@@ -248,7 +248,7 @@ def repeat(
         at_once = max(1, min(workers(threads or 1), len(group)))
         remaining = Remaining({name: statistics.fmean(each) for name, each in seconds.items()}, at_once)
         with started(experiment, at_once, threads or 1) as executor:
-            launch(scratch, executor, keys, variants, experiment, remaining, watching, None, threads=threads)
+            launch(scratch, executor, keys, variants, experiment, remaining, watching, metric=None, threads=threads)
 
 
 def _name(record: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> str:

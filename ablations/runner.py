@@ -86,6 +86,7 @@ def run(run_dir: Path) -> str:
 
     What an experiment keeps in ``checkpoint/`` of the folder ($ABLATIONS_RUN_DIR) is there when the run is started
     again after an interruption, and removed once it has ended; $ABLATIONS_RUN_KEY names config, seed and code.
+    $ABLATIONS_KEEPS and $ABLATIONS_TAKES_OVER say what it shares with others (``ablations/sharing.py``).
 
     Returns:
         The status that was recorded.
@@ -109,11 +110,25 @@ def run(run_dir: Path) -> str:
             return "interrupted"
         job = _begin_attempt(run_dir, job)
         _limit_threads(job["settings"].get("threads"))
+        _tell_what_is_shared(run_dir, job["settings"])
         code = code_of(job["experiment"])  # before the run: what is edited meanwhile is not what runs
         os.environ["ABLATIONS_RUN_KEY"] = f"{job['config_hash']}-s{job['seed']}-{code['package_hash']}"
         outcome = _attempt(run_dir, job)
         _record(run_dir, job, claim, code, outcome)
     return str(outcome["status"])
+
+
+def _tell_what_is_shared(run_dir: Path, settings: Mapping[str, Any]) -> None:
+    """Says in the environment what the run is to keep for others and which run's folder it may take over from."""
+    source = settings.get("takes_over")
+    told = {
+        "ABLATIONS_KEEPS": settings.get("keeps"),
+        "ABLATIONS_TAKES_OVER": str((run_dir.parent / source).resolve()) if source else None,
+    }
+    for name, value in told.items():
+        os.environ.pop(name, None)
+        if value:
+            os.environ[name] = value
 
 
 def _stop_here() -> None:
@@ -303,7 +318,8 @@ def _sacred_run(run_dir: Path, job: Mapping[str, Any], log: MetricsLog) -> Any:
     to_sacred = sacred_run.log_scalar
 
     def log_scalar(metric_name: str, value: float, step: int | None = None) -> None:
-        to_sacred(metric_name, float(value), step)
+        if metric_name != "elapsed":
+            to_sacred(metric_name, float(value), step)
         log.add(metric_name, float(value), step)
 
     sacred_run.log_scalar = log_scalar

@@ -210,6 +210,21 @@ class Resolved:
 
 
 @dataclass(frozen=True)
+class Trunk:
+    """What of a config matters to a training that it may have in common with others.
+
+    Attributes:
+        decides: What decides each of its steps, however many there are.
+        length: How long it is; only ever compared with that of another one that ``decides`` alike.
+        scored: What only says how it is looked at on the way and at the end.
+    """
+
+    decides: Mapping[str, Any]
+    length: float
+    scored: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Schema:
     """All tunables of an experiment and the checks that span several of them.
 
@@ -218,6 +233,7 @@ class Schema:
         cross_check: Takes a flat, individually valid config; yields (key, message) for what does not fit together.
         flops: Takes a flat config; floating-point operations of one whole run (training and evaluation), or None
             where nothing is known.
+        trunk: Takes a flat config; what of its training other runs can take over, None for nothing.
         metrics: The scores its runs end with, each with its better direction, ``max`` or ``min``; empty where
             the experiment does not say.
         named: Names of the experiment's named configs.
@@ -232,6 +248,7 @@ class Schema:
     tunables: Mapping[str, Tunable]
     cross_check: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]] = lambda config: ()
     flops: Callable[[Mapping[str, Any]], float | None] = lambda config: None
+    trunk: Callable[[Mapping[str, Any]], Trunk | None] = lambda config: None
     metrics: Mapping[str, str] = dataclasses.field(default_factory=dict)
     named: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
@@ -306,6 +323,7 @@ def schema_of(config_class: type) -> Schema:
         tunables=types.MappingProxyType(found),
         cross_check=getattr(config_class, "cross_check", lambda config: ()),
         flops=getattr(config_class, "flops", lambda config: None),
+        trunk=getattr(config_class, "trunk", lambda config: None),
         metrics=types.MappingProxyType(dict(getattr(config_class, "metrics", {}))),
     )
 

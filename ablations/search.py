@@ -388,6 +388,14 @@ class _Watched(Executor):
         stops = self._pruner.follow(self._numbers[run_id])
         return _WatchedJob(self._executor.submit(run_dir), feed, stops)
 
+    def room(self) -> int:
+        """That of what it wraps."""
+        return self._executor.room()
+
+    def wait(self, seconds: float) -> None:
+        """As what it wraps waits."""
+        self._executor.wait(seconds)
+
     def close(self) -> None:
         """Closes what it wraps."""
         self._executor.close()

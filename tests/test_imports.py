@@ -22,7 +22,7 @@ ROWS = [
     {"study"},
     {"study_schema", "plan"},
     {"store"},
-    {"metricslog"},
+    {"metricslog", "sharing"},
     {"trials"},
     {"analysis"},
     {"standing", "packing", "upkeep"},

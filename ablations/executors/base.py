@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -162,6 +164,14 @@ class Executor(ABC):
     @abstractmethod
     def submit(self, run_dir: Path) -> Job:
         """Accepts a folder that holds a ``job.json``."""
+
+    def room(self) -> int:
+        """How many more folders are worth submitting now; those beyond would only wait. By default any number."""
+        return sys.maxsize
+
+    def wait(self, seconds: float) -> None:
+        """Returns after so long, or sooner where it knows that a job has ended."""
+        time.sleep(seconds)
 
     @abstractmethod
     def close(self) -> None:

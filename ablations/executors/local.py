@@ -20,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Self
@@ -90,6 +90,11 @@ class LocalJob(Job):
         if self._process is None or self._process.exitcode != SERVER_GONE or self._process_start is None:
             return False
         return process_start(self._process.pid or 0) == self._process_start
+
+    @property
+    def sentinel(self) -> int | None:
+        """What becomes readable when its process ends; None where that will not tell."""
+        return self._process.sentinel if self._process is not None and self._process.is_alive() else None
 
     def cancel(self) -> None:
         """Asks its process to end, or keeps it from starting."""
@@ -189,6 +194,19 @@ class LocalExecutor(Executor):
             slot = self._free.pop()
             job.start(slot, self._gpus[slot % len(self._gpus)] if self._gpus else None)
             self._running.append(job)
+
+    def room(self) -> int:
+        """Slots that are free and that no waiting folder will take."""
+        self.advance()
+        return len(self._free) - len(self._waiting)
+
+    def wait(self, seconds: float) -> None:
+        """Waits for the end of a process, so long at most."""
+        alive = [job.sentinel for job in self._running if job.sentinel is not None]
+        if not alive:
+            time.sleep(seconds)
+        else:
+            connection.wait(alive, seconds)
 
     def close(self) -> None:
         """Cancels what has not ended and waits for its processes to have said so; if interrupted, not for long."""

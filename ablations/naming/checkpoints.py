@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from ablations.naming.handover import Handover
+from ablations.naming.tensorfiles import read_tensors, write_tensors
 
 FORMAT = 2
 
@@ -60,12 +60,14 @@ class Checkpoints:
     Args:
         path: The file of the last one, or None to keep it in memory; the one before lies beside it.
         key: Says which run, code and data a checkpoint belongs to; another's is never loaded.
+        handover: What is left for other runs and taken over from one; nothing without it.
 
     Attributes:
         left_aside: What could not be used and why, in this attempt and in those whose work is taken up.
     """
 
-    def __init__(self, path: Path | None = None, key: str = ""):
+    def __init__(self, path: Path | None = None, key: str = "", handover: Handover | None = None):
+        self.handover = handover or Handover()
         self._path, self._key = path, key
         self._held: dict[str, Any] | None = None
         self.left_aside: list[str] = []
@@ -87,7 +89,7 @@ class Checkpoints:
         whole = {"format": FORMAT, "key": self._key, "left_aside": self.left_aside, **state}
         if self._path is not None:
             try:
-                _write(self._path, whole)
+                write_tensors(self._path, whole, keep=_previous(self._path))
             except (OSError, RuntimeError) as error:
                 print(f"no checkpoint could be written: {error}; training goes on without", file=sys.stderr)
             else:
@@ -115,8 +117,7 @@ class Checkpoints:
     def _read(self, path: Path) -> tuple[dict[str, Any], str]:
         """A file's checkpoint, and why it cannot be used; nothing in it is executed."""
         try:
-            _check_sums(path)
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = read_tensors(path)
             if state["key"] != self._key:
                 return {}, "of another run, code, data or device"
             if state["format"] != FORMAT:
@@ -127,34 +128,8 @@ class Checkpoints:
             return {}, f"unreadable ({said[0] if said else type(error).__name__})"
 
 
-def _check_sums(path: Path) -> None:
-    """Raises BadZipFile where the bytes are not those that were written: torch itself does not look."""
-    with zipfile.ZipFile(path) as archive:
-        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise zipfile.BadZipFile("compressed, which no checkpoint is")  # what it unpacks to has no bound
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"checksum of {damaged} does not match")
-
-
 def _previous(path: Path) -> Path:
     return path.with_name(f"previous{path.suffix}")
-
-
-def _write(path: Path, state: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")  # one name: a run that is killed again and again leaves one such file
-    try:
-        with open(part, "wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            os.replace(path, _previous(path))
-        os.replace(part, path)
-    except (OSError, RuntimeError):
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _copied(tree: Any) -> Any:

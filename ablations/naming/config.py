@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from ablations.naming.flops import Sizes, encoder_flops, forward_flops
 from ablations.naming.metrics import METRICS
-from ablations.schema import tunable
+from ablations.schema import Trunk, tunable
 
 SPLITS_SCORED = ("validation", "test")
 SAMPLES = {  # of the training and the two other splits, for forecasts alone: seen on Python 3.11, and code2seq's files
@@ -25,6 +25,7 @@ BASE_SIZES = {  # of a pretrained encoder that is not on this machine: RoBERTa b
     "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072, "vocab_size": 50_265,
 }  # fmt: skip
 ROBERTAS = {"roberta", "xlm-roberta", "camembert"}  # model types whose positions start behind the padding's id
+ROLLING_BACK = ("rollback", "rollback_later")  # values of training.on_failure
 NAME_TOKENS = 4  # of a name, end mark included: the mean of both corpora, rounded up
 
 
@@ -226,6 +227,22 @@ class Config:
     def flops(config: Mapping[str, Any]) -> float | None:
         """Operations of one run, roughly: assumed numbers of samples, every input at its full length."""
         return _rough_flops(config)
+
+    @staticmethod
+    def trunk(config: Mapping[str, Any]) -> Trunk | None:
+        """What of a training others can take over: all of it, or with a constant rate what a shorter one has done.
+
+        Nothing where failures return to a checkpoint: what is done then depends on more than the steps before.
+        """
+        if config["training.on_failure"] in ROLLING_BACK:
+            return None
+        scored = {key: value for key, value in config.items() if key.startswith("evaluation.")}
+        every_steps = scored.pop("evaluation.every_steps")  # weights are there for the steps that were scored
+        decides = {key: value for key, value in config.items() if key not in scored} | {"every_steps": every_steps}
+        if config["training.schedule"] != "constant":
+            return Trunk(decides, 0.0, scored)
+        unit = "training.epochs" if config["training.max_steps"] is None else "training.max_steps"
+        return Trunk({**decides, unit: "as long as it goes on"}, float(config[unit]), scored)
 
     @staticmethod
     def cross_check(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

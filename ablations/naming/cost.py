@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -22,8 +24,10 @@ class Cost:
     """Running totals of one run; steps that a rollback undid count too: they were computed."""
 
     flops: float = 0.0
+    training_flops: float = 0.0
     tokens: int = 0
     samples: int = 0
+    peak_memory_mb: float = 0.0  # of processes whose work was taken over
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
 
     @contextlib.contextmanager
@@ -38,6 +42,7 @@ class Cost:
     def add_step(self, batch: Batch, flops: float) -> None:
         """Counts one optimizer step over a batch."""
         self.flops += flops
+        self.training_flops += flops
         self.tokens += int(batch.mask.sum() + batch.real.sum())
         self.samples += len(batch.rows)
 
@@ -48,6 +53,14 @@ class Cost:
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from these totals."""
         self.__dict__.update(state)
+
+    def take_training(self, state: dict[str, Any]) -> None:
+        """Adds what another run's training cost, without its scores, from that run's totals."""
+        self.flops += state["training_flops"]
+        for name in ("training_flops", "tokens", "samples"):
+            setattr(self, name, getattr(self, name) + state[name])
+        self.seconds["training"] += state["seconds"]["training"]
+        self.peak_memory_mb = max(self.peak_memory_mb, state["peak_memory_mb"])
 
     def totals(self, model: nn.Module, steps: int, device: torch.device) -> dict[str, float]:
         """What the record says of a run's cost.
@@ -65,6 +78,13 @@ class Cost:
             "samples_per_s": self.samples / training_s,
             "tokens_per_s": self.tokens / training_s,
         }
-        if device.type == "cuda":
-            totals["peak_memory_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
+        if device.type == "cuda" or self.peak_memory_mb:
+            totals["peak_memory_mb"] = max(self.peak_memory_mb, peak_memory_mb(device))
         return totals | {f"seconds_{part}": value for part, value in self.seconds.items()}
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory that this process has held so far: of the GPU, or of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

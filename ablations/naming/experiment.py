@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ablations.naming.checkpoints import Checkpoints
     from ablations.naming.evaluation import Evaluated
+    from ablations.naming.handover import Handover
     from ablations.naming.metrics import Words
 
 PRELOAD = ("ablations.naming.training",)
@@ -55,9 +56,11 @@ def run(_config: Mapping[str, Any], _run: Run, seed: int) -> dict[str, float]:
     import torch
 
     from ablations.naming.data import load_data
+    from ablations.naming.handover import handover_of
     from ablations.naming.training import train
 
-    config = Config.from_flat({key: value for key, value in flatten(_config).items() if key != "seed"})
+    flat = {key: value for key, value in flatten(_config).items() if key != "seed"}
+    config = Config.from_flat(flat)
     data = load_data(config, cache_dir())
     _run.info["data"] = data.facts
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -65,19 +68,22 @@ def run(_config: Mapping[str, Any], _run: Run, seed: int) -> dict[str, float]:
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")  # CUDA lacks some repeatable kernels
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads memory before it is written
     events = _run.info.setdefault("events", [])  # filled as training goes on: it is there, too, if that fails
-    checkpoints = checkpoints_of(device, data.facts["fingerprint"])
+    handover = handover_of(Config.trunk(flat), seed, device, data.facts["fingerprint"])
+    checkpoints = checkpoints_of(device, data.facts["fingerprint"], handover)
     _run.info["checkpoints_left_aside"] = checkpoints.left_aside
     outcome = train(config, data, seed, device, _run.log_scalar, events=events, checkpoints=checkpoints)
     _run.info["cost"] = outcome.cost
     _run.info.update(outcome.model)
     _run.info["resumed_at"] = outcome.resumed_at
+    if outcome.taken_over:
+        _run.info["taken_over"] = outcome.taken_over
     _run.info["selected_step"] = outcome.selected_step
     _run.info["references"] = references(data.train.targets, data.test.targets)
     _keep_examples(_run, data.test.targets, outcome.test)
     return outcome.scores
 
 
-def checkpoints_of(device: torch.device, fingerprint: str) -> Checkpoints:
+def checkpoints_of(device: torch.device, fingerprint: str, handover: Handover | None = None) -> Checkpoints:
     """The checkpoints of the run that the runner has named, in its folder; in memory for a run outside a folder.
 
     A checkpoint is taken up only by the same run on the same code and data, with the same torch and kind of device and,
@@ -86,6 +92,7 @@ def checkpoints_of(device: torch.device, fingerprint: str) -> Checkpoints:
     Args:
         device: Where the run computes.
         fingerprint: Of its data.
+        handover: What it shares with other runs.
     """
     import torch
 
@@ -93,10 +100,10 @@ def checkpoints_of(device: torch.device, fingerprint: str) -> Checkpoints:
 
     folder, run = os.environ.get("ABLATIONS_RUN_DIR"), os.environ.get("ABLATIONS_RUN_KEY")
     if not folder or not run:
-        return Checkpoints()
+        return Checkpoints(handover=handover)
     threads = torch.get_num_threads() if device.type == "cpu" else "any"
     key = "|".join((run, fingerprint, torch.__version__, device.type, str(threads)))
-    return Checkpoints(Path(folder) / "checkpoint" / "last.pt", key)
+    return Checkpoints(Path(folder) / "checkpoint" / "last.pt", key, handover)
 
 
 def references(train: Sequence[Words], test: Sequence[Words]) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ablations.errors import Diverged, OutOfMemory
-from ablations.naming.config import Config, Training
+from ablations.naming.config import ROLLING_BACK, Config, Training
 from ablations.spikes import JOINED_GAP, WINDOW, DivergenceDetector, Reading, SpikeDetector
 
 Log = Callable[[str, float, int], None]  # metric, value, step
@@ -87,7 +87,7 @@ class Guard:
     @property
     def rolls_back(self) -> bool:
         """Whether checkpoints are needed to return to."""
-        return self._policy in ("rollback", "rollback_later")
+        return self._policy in ROLLING_BACK
 
     @property
     def skipped(self) -> set[int]:

@@ -19,11 +19,12 @@ from ablations.naming.allocation import keep_freed_memory
 from ablations.naming.batches import Batch, rearranged, steps_of, training_batch, training_order
 from ablations.naming.checkpoints import Best, Checkpoints
 from ablations.naming.config import Config
-from ablations.naming.cost import Cost
+from ablations.naming.cost import Cost, peak_memory_mb
 from ablations.naming.data import Encoded
 from ablations.naming.evaluation import Evaluated, evaluate, fixed_subset
 from ablations.naming.graphs import GraphedSteps, wanted
 from ablations.naming.guard import Event, Guard, Log, RollBack, Taken, memory_named
+from ablations.naming.handover import TakenOver
 from ablations.naming.heads import NamingModel
 from ablations.naming.model import model_for
 from ablations.naming.optimisation import compile_layers, learning_rate, make_optimizer, train_step
@@ -46,6 +47,8 @@ class Outcome:
         test: The test split, sample by sample.
         selected_step: Optimizer step of that checkpoint.
         resumed_at: Steps at which an earlier attempt's work was taken up, in order.
+        taken_over: What was taken over from another run: ``run_id``, ``steps``, ``seconds``, and ``how``: continued, or
+            its weights scored anew; empty for nothing.
         cost: Parameters, FLOPs, steps, seconds, memory.
         model: What the model says of itself: ``loss_unit``, and ``warm_start`` where its decoder had one.
     """
@@ -54,6 +57,7 @@ class Outcome:
     test: Evaluated
     selected_step: int
     resumed_at: list[int]
+    taken_over: dict[str, Any]
     cost: dict[str, float]
     model: dict[str, Any]
 
@@ -80,7 +84,8 @@ def train(
             ``rewind`` that those after a step will be measured again.
         events: Takes the failures as they are seen (see :class:`~ablations.naming.guard.Guard`), even if training
             then ends with an error.
-        checkpoints: Where to keep the last checkpoint; one that is there already is resumed. In memory without it.
+        checkpoints: Where to keep the last checkpoint; one that is there already is resumed. In memory without it. Its
+            ``handover`` says what to leave for other runs, and from which to take over.
         before_step: Called with the step, the model and the batch before each step: a way to plant failures.
 
     Raises:
@@ -99,8 +104,7 @@ def train(
                     trainer.take_step()
                     stops = stop_wanted()
                     if trainer.validation_is_due:
-                        trainer.validate()
-                        trainer.keep()
+                        trainer.validate_and_keep()
                     elif stops:
                         trainer.keep_to_stop()
                     if stops:
@@ -147,6 +151,7 @@ class Trainer:
         self._checkpoints, self._before_step = checkpoints, before_step
         self._subset = fixed_subset(data.train, samples) if samples is not None else None
         self._resumed_at: list[int] = []
+        self._handover, self._taken_over = checkpoints.handover, dict[str, Any]()
         self._do("before the first step")
         self._order = self._batches()
 
@@ -164,11 +169,14 @@ class Trainer:
         return self.step % self._config.evaluation.every_steps == 0 or self.step == self.steps
 
     def begin(self) -> None:
-        """Takes up an earlier attempt's work where there is some, else scores the untrained model if that is wanted."""
+        """Takes up an earlier attempt's work or another run's, else scores the untrained model if that is wanted."""
         self._log("steps", self.steps, 0)
         state = self._checkpoints.load()
         if state is not None:
             self._resume(state)
+            return
+        taken = self._handover.take()
+        if taken is not None and self._take_over(taken):
             return
         if self._config.evaluation.at_start:
             self._score_splits()
@@ -231,6 +239,25 @@ class Trainer:
         self._best.offer(self.step, self._score_splits(), self._model)
         self._journal.restart_clock()
 
+    def validate_and_keep(self) -> None:
+        """Validates, keeps a checkpoint and leaves for other runs what they need.
+
+        What is left at the end is what a longer run has there: a validation only if that has one, too.
+        """
+        regular = self.step % self._config.evaluation.every_steps == 0
+        if self.step == self.steps and not regular:
+            self._leave()
+        self.validate()
+        self._handover.leave_weights(self.step, self._model.state_dict())
+        self.keep()
+        if self.step == self.steps and regular:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._cost.clock("checkpoints"):
+            peak = max(self._cost.peak_memory_mb, peak_memory_mb(self._device))
+            self._handover.leave({**self._state(), "cost": {**self._cost.state(), "peak_memory_mb": peak}})
+
     def _score_splits(self) -> dict[str, float]:
         """Scores the validation split and, alike, the fixed training samples; returns the validation scores."""
         splits = {"validation": self._data.validation}
@@ -255,7 +282,7 @@ class Trainer:
         scores = {f"validation_{name}": value for name, value in self._best.scores.items()}
         scores |= {f"test_{name}": value for name, value in test.scores.items()}
         cost = self._cost.totals(self._model, self.steps, self._device)
-        return Outcome(scores, test, self._best.step, self._resumed_at, cost, self._model.facts)
+        return Outcome(scores, test, self._best.step, self._resumed_at, self._taken_over, cost, self._model.facts)
 
     # -- checkpoints ------------------------------------------------------------------------------------------
 
@@ -288,6 +315,7 @@ class Trainer:
             "cost": self._cost.state(),
             "events": self._guard.events,
             "resumed_at": self._resumed_at,
+            "taken_over": self._taken_over,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -297,16 +325,75 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._graphs = self._make_graphs()
         self._guard.restore(state["guard"])
-        self._log("rewind", self.step, self.step)
 
     def _resume(self, state: dict[str, Any]) -> None:
         self._restore(state)
+        self._log("rewind", self.step, self.step)
+        self._taken_over = state["taken_over"]
         self._best.resume(state["best"])
         self._cost.restore(state["cost"])
         self._guard.events[:] = state["events"]
         self._resumed_at = [*state["resumed_at"], self.step]
         self._order = self._batches()
         self._journal.restart_clock()
+
+    # -- what is shared with other runs -----------------------------------------------------------------------
+
+    def _take_over(self, taken: TakenOver) -> bool:
+        """Begins with another run's training; returns whether that could be.
+
+        Its values are logged as if they had been measured here, so that the run is in every number a whole one.
+        """
+        every = self._config.evaluation.every_steps
+        steps = [step for step in range(every, taken.steps + 1, every) if step < self.steps]
+        if taken.steps > self.steps or (taken.alike and taken.steps == self.steps):
+            return False
+        if taken.steps == self.steps:
+            steps.append(self.steps)
+        if not taken.alike and not taken.has_weights(steps):
+            return False
+        how = "continued" if taken.alike else "scored anew"
+        self._taken_over = {"run_id": taken.run_id, "steps": taken.steps, "seconds": 0.0, "how": how}
+        if taken.alike:
+            self._continue(taken, steps)
+        else:
+            self._score_anew(taken, steps)
+        self._restore(taken.state)
+        self._guard.events[:] = taken.state["events"]
+        self._order = self._batches()
+        self._journal.restart_clock()
+        return True
+
+    def _continue(self, taken: TakenOver, steps: list[int]) -> None:
+        """Takes over scores and best weights, too."""
+        for entry in taken.entries([0, *steps]):
+            self._log_taken(*entry)
+        self._best.resume(taken.state["best"])
+        self._cost.restore(taken.state["cost"])
+        taken.pass_on(self._handover.trail, steps)
+
+    def _score_anew(self, taken: TakenOver, steps: list[int]) -> None:
+        """Scores, as this run scores, the weights that the other one had when it was scored."""
+        if self._config.evaluation.at_start:
+            self._score_splits()
+        entries = list(taken.entries([]))
+        for after, step in itertools.pairwise([0, *steps]):
+            for entry in entries:
+                if after < entry[1] <= step:
+                    self._log_taken(*entry)
+            self.step = step
+            self._model.load_state_dict(taken.weights(step))
+            self.validate()
+        for entry in entries:
+            if entry[1] > (steps[-1] if steps else 0):
+                self._log_taken(*entry)
+        self._cost.take_training(taken.state["cost"])
+
+    def _log_taken(self, metric: str, step: int, value: float, seconds: float) -> None:
+        if seconds:
+            self._log("elapsed", seconds, step)
+        self._log(metric, value, step)
+        self._taken_over["seconds"] += seconds
 
     def return_from(self, failure: RollBack) -> None:
         """Returns to the last checkpoint; the batch that failed, and the one before it, are set aside."""
@@ -315,6 +402,7 @@ class Trainer:
             raise RuntimeError(f"step {self.step}: the checkpoint to return to is gone") from failure
         self._journal.drop()
         self._restore(state)
+        self._log("rewind", self.step, self.step)
         met = []
         for each in self._batches():
             met.append(each)
