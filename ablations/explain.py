@@ -17,6 +17,7 @@ from ablations.drafts import value_text
 from ablations.errors import UnknownName, one_of
 from ablations.plan import RunKey, Variant, expand, run_keys
 from ablations.schema import ABSENT, Tunable
+from ablations.sharing import taken_over
 from ablations.store import Store
 from ablations.study import Ablation, Study
 from ablations.view import change_label
@@ -112,6 +113,7 @@ def _run(study: Study, store: Store, key: RunKey, base: RunKey | None) -> dict[s
         "score": _score(store, key, study.metric),
         "baseline": _score(store, base, study.metric) if base and base.run_id != key.run_id else None,
         "seconds": record.get("seconds"),
+        "taken_over": dict(taken_over(record)),
         "folder": str(store.run_dir(key.run_id)),
     }
 
@@ -248,6 +250,11 @@ def _show_runs(study: Study, each: Explained, out: Console) -> None:
         rows.append((str(run["seed"]), status_text(run["status"]), _number(score), apart, taken, name))
     columns = ("seed", "status", study.metric, "difference", "took", "run")
     out.print(plain_table(columns, rows, right=("seed", study.metric, "difference", "took")))
+    for run in each.runs:
+        taken = run["taken_over"]
+        if taken:
+            line = f"seed {run['seed']}: the training up to step {taken['steps']} is that of {taken['run_id']}"
+            out.print(Text(f"{line} ({duration(taken['seconds'])} of the time)", style="dim"), soft_wrap=True)
 
 
 def _number(value: float | None) -> str:

@@ -28,6 +28,7 @@ RUN_COLUMNS = (
     "variant", "seed", "run_id", "status", "error", "config_hash", "started", "ended", "seconds", "attempt", "host",
     "device", "threads", "parameters", "flops", "peak_memory_mb", "samples_per_s", "steps", "seconds_training",
     "seconds_evaluation", "selected_step", "code_hash", "git_commit", "git_dirty", "data_fingerprint",
+    "taken_from", "taken_steps", "taken_seconds",
 )  # fmt: skip
 
 Record = Mapping[str, Any]
@@ -38,6 +39,7 @@ def summary(record: Record) -> Summary:
     """A record in short: :data:`RUN_COLUMNS`, what is unknown None, and its ``scores``."""
     info, environment, code = record.get("info") or {}, record["environment"], record["code"]
     cost, data, error = info.get("cost") or {}, info.get("data") or {}, record.get("error")
+    taken = info.get("taken_over") or {}
     found = {
         **record,
         **{name: environment.get(name) for name in ("host", "device", "threads")},
@@ -48,6 +50,9 @@ def summary(record: Record) -> Summary:
         "git_dirty": code["git_dirty"],
         "selected_step": info.get("selected_step"),
         "data_fingerprint": data.get("fingerprint"),
+        "taken_from": taken.get("run_id"),
+        "taken_steps": taken.get("steps"),
+        "taken_seconds": taken.get("seconds"),
     }
     return {name: found.get(name) for name in RUN_COLUMNS} | {"scores": record.get("scores") or {}}
 

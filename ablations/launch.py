@@ -310,7 +310,7 @@ def _advance(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metr
         run.job = None
     elif ending is not None and ending.kind == "unfinished" and status not in ENDED:
         _again(store, run, submit, metric, seconds)
-    elif ending is not None and ending.kind == "lost" and status not in ENDED and run.losses < RETRIES:
+    elif ending is not None and run.losses < RETRIES and _is_tried_again(ending, status):
         run.losses += 1
         _again(store, run, submit, metric, seconds)
     else:
@@ -323,6 +323,10 @@ def _again(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metric
         run.end = _outcome(store, run, None, metric, seconds)
     else:
         run.job, run.since = submit(run.key), None
+
+
+def _is_tried_again(ending: Ending, status: str) -> bool:
+    return ending.kind == "crowded" or (ending.kind == "lost" and status not in ENDED)
 
 
 def _outcome(store: Store, run: _Launched, ending: Ending | None, metric: str | None, seconds: float) -> Ended:

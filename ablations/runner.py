@@ -32,7 +32,7 @@ from typing import Any
 
 from ablations import handles, plan, schema, stopping
 from ablations.claims import Claim, ClaimHeld, ClaimLost, claimed
-from ablations.errors import AblationsError, Diverged, RunFailed, visible
+from ablations.errors import AblationsError, Diverged, OutOfMemory, RunFailed, visible
 from ablations.files import read_json, write_atomic
 from ablations.metricslog import MetricsLog, finite, is_number
 from ablations.sacredconfig import load_experiment
@@ -355,11 +355,12 @@ def _shown(text: str) -> str:
 
 def _described(cause: BaseException) -> dict[str, Any]:
     number = cause.errno if isinstance(cause, OSError) else None
+    crowded = isinstance(cause, OutOfMemory) and bool(os.environ.get("ABLATIONS_GPU_SHARED"))
     return {
         "type": type(cause).__name__,
         "message": _shown(named(cause)),
         "traceback": _shown("".join(traceback.format_exception(cause))) + "\n",
-        "passing": number in PASSING,  # whether the reason lies outside of the run and may pass
+        "passing": number in PASSING or crowded,  # whether the reason lies outside of the run and may pass
     }
 
 

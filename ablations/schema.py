@@ -234,6 +234,7 @@ class Schema:
         flops: Takes a flat config; floating-point operations of one whole run (training and evaluation), or None
             where nothing is known.
         trunk: Takes a flat config; what of its training other runs can take over, None for nothing.
+        footprint: Takes a flat config; the part that decides how much memory a run takes.
         metrics: The scores its runs end with, each with its better direction, ``max`` or ``min``; empty where
             the experiment does not say.
         named: Names of the experiment's named configs.
@@ -249,6 +250,7 @@ class Schema:
     cross_check: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]] = lambda config: ()
     flops: Callable[[Mapping[str, Any]], float | None] = lambda config: None
     trunk: Callable[[Mapping[str, Any]], Trunk | None] = lambda config: None
+    footprint: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda config: config
     metrics: Mapping[str, str] = dataclasses.field(default_factory=dict)
     named: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
@@ -323,6 +325,7 @@ def schema_of(config_class: type) -> Schema:
         tunables=types.MappingProxyType(found),
         cross_check=getattr(config_class, "cross_check", lambda config: ()),
         flops=getattr(config_class, "flops", lambda config: None),
+        footprint=getattr(config_class, "footprint", lambda config: config),
         trunk=getattr(config_class, "trunk", lambda config: None),
         metrics=types.MappingProxyType(dict(getattr(config_class, "metrics", {}))),
     )

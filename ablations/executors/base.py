@@ -26,11 +26,11 @@ class Ending:
             well another time), ``stopped`` (it was asked to end), ``unfinished`` (its time was up; it has a checkpoint
             to go on from), ``stuck`` (its time was up, and it has come no further than the last time), ``crashed`` (its
             own native code ended it), ``memory`` (it took more than it was granted), ``unrecorded`` (its outcome could
-            not be written).
+            not be written), ``crowded`` (it found no memory beside others, and goes well alone).
         text: The same in words, with what is known of the cause.
     """
 
-    kind: Literal["held", "lost", "stopped", "unfinished", "stuck", "crashed", "memory", "unrecorded"]
+    kind: Literal["held", "lost", "stopped", "unfinished", "stuck", "crashed", "memory", "unrecorded", "crowded"]
     text: str
 
     @property

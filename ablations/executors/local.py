@@ -2,7 +2,7 @@
 
 The processes are forked off one server that has imported the experiment and torch already: a run starts in
 milliseconds instead of paying those imports each time. A slot is one worker: on a machine with GPUs, slot i sees
-GPU i alone.
+GPU i alone, unless a packer puts several runs on one (``ablations/executors/_gpus.py``).
 
 Signals of the terminal reach whoever launched the runs, not their processes, which are told once: it asks them to stop,
 and they do so, too, when it has died without a word.
@@ -18,17 +18,20 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from ablations import machine, runner, stopping
 from ablations.claims import ClaimHeld, ClaimLost, process_start
+from ablations.executors._gpus import MOST, NvidiaSmi, Packer, peaks_mb
 from ablations.executors.base import Ending, Executor, Job, State, Work, killed_by
-from ablations.schema import tunable
+from ablations.plan import config_hash
+from ablations.schema import load_schema, tunable
+from ablations.store import Store
 
 SERVER_GONE = 255  # what multiprocessing makes of the end of the server; the process itself may live on
 HELD = 75  # exit code of a process that found its run taken (EX_TEMPFAIL)
@@ -42,6 +45,9 @@ class Options:
 
     workers: int | None = tunable(
         None, "runs at a time, unless --workers says; null for one a GPU or core", unit="runs", ge=1
+    )
+    per_gpu: int | None = tunable(
+        1, "runs on one GPU where their memory, as measured, leaves room; null for as many as pay", unit="runs", ge=1
     )
 
 
@@ -57,14 +63,15 @@ class LocalJob(Job):
         self._cancelled = False
         self._process_start: str | None = None
         self.slot: int | None = None
+        self.crowded_out = False
 
-    def start(self, slot: int, gpu: str | None) -> None:
-        """Starts its process on a slot."""
+    def start(self, slot: int, gpu: str | None, *, joined: bool) -> None:
+        """Starts its process on a slot and a GPU, which other runs may join."""
         self.slot = slot
         self._oom_kills = machine.oom_kills()
         context = multiprocessing.get_context("forkserver")
         self._last_words, writer = context.Pipe(duplex=False)
-        arguments = (str(self.run_dir), gpu, writer)
+        arguments = (str(self.run_dir), gpu, joined, writer)
         process = context.Process(target=_work, args=arguments, name=self.run_dir.name)
         try:
             process.start()
@@ -123,7 +130,7 @@ class LocalJob(Job):
         """How its process ended where no record of its own can say it."""
         code = self._process.exitcode if self._process is not None else None
         if code is None or code in runner.EXIT_CODES.values():
-            return None
+            return Ending("crowded", "it found no memory beside other runs on its GPU") if self.crowded_out else None
         if code < 0:
             return killed_by(signal.Signals(-code), machine.oom_kills() > self._oom_kills)
         if code == HELD:
@@ -149,9 +156,18 @@ class LocalExecutor(Executor):
         threads: Computing threads of each run.
         gpus: Names of GPUs, as CUDA_VISIBLE_DEVICES takes them; slots take them in turn.
         experiment: What to import once for all runs, as ``package.module:name``; None for nothing.
+        packer: Puts several runs on one GPU; without it a slot has one of ``gpus`` to itself.
     """
 
-    def __init__(self, workers: int, threads: int, gpus: Sequence[str] = (), experiment: str | None = None):
+    def __init__(
+        self,
+        workers: int,
+        threads: int,
+        gpus: Sequence[str] = (),
+        experiment: str | None = None,
+        packer: Packer | None = None,
+    ):
+        self._packer = packer
         self._free = list(range(workers))[::-1]
         self._gpus = gpus
         self._waiting: deque[LocalJob] = deque()
@@ -168,12 +184,15 @@ class LocalExecutor(Executor):
     @classmethod
     def shares(cls, options: Options, workers: int | None, runs: int) -> tuple[int, int]:
         """Runs at a time on this machine, and threads of each."""
-        return super().shares(options, workers or options.workers, runs)
+        packed = machine.gpus() * (options.per_gpu or MOST)
+        return super().shares(options, workers or options.workers or packed or None, runs)
 
     @classmethod
     def start(cls, options: Options, work: Work) -> Self:
         """An executor of this machine."""
-        return cls(work.at_once, work.threads, machine.gpu_names(), work.experiment)
+        gpus = machine.gpu_names()
+        packer = _packer(work, gpus, options.per_gpu or MOST) if gpus and options.per_gpu != 1 else None
+        return cls(work.at_once, work.threads, gpus, work.experiment, packer)
 
     def submit(self, run_dir: Path) -> Job:
         """Queues a folder; it starts as soon as a slot is free."""
@@ -187,13 +206,26 @@ class LocalExecutor(Executor):
         for job in [job for job in self._running if job._state() == "ended"]:
             self._running.remove(job)
             self._free.append(job.slot or 0)
+            if self._packer is not None:
+                job.crowded_out = self._packer.ended(job.run_dir)
+        if self._packer is not None:
+            self._packer.watch()
         while self._free and self._waiting:
-            job = self._waiting.popleft()
-            if job._state() == "ended":  # cancelled while it waited
+            if self._waiting[0]._state() == "ended":  # cancelled while it waited
+                self._waiting.popleft()
                 continue
-            slot = self._free.pop()
-            job.start(slot, self._gpus[slot % len(self._gpus)] if self._gpus else None)
+            placed = self._place(self._waiting[0], self._free[-1])
+            if placed is None:
+                break
+            job = self._waiting.popleft()
+            job.start(self._free.pop(), placed[0], joined=placed[1])
             self._running.append(job)
+
+    def _place(self, job: LocalJob, slot: int) -> tuple[str | None, bool] | None:
+        """The GPU that a job gets and whether others may join it; None while there is no room for it."""
+        if self._packer is not None:
+            return self._packer.place(job.run_dir)
+        return (self._gpus[slot % len(self._gpus)] if self._gpus else None), False
 
     def room(self) -> int:
         """Slots that are free and that no waiting folder will take."""
@@ -229,12 +261,25 @@ class LocalExecutor(Executor):
             job.join(max(0.0, until - time.monotonic()))
 
 
-def _work(run_dir: str, gpu: str | None, last_words: Connection) -> None:
+def _packer(work: Work, gpus: Sequence[str], most: int) -> Packer:
+    """Packs the runs of an experiment, by what those in the results folder have taken."""
+    schema = load_schema(work.experiment)
+
+    def footprint(config: Mapping[str, Any]) -> str:
+        return config_hash("", schema.footprint(config) if schema else config)
+
+    return Packer(gpus, NvidiaSmi(), footprint, most, peaks_mb(Store(work.root), footprint))
+
+
+def _work(run_dir: str, gpu: str | None, joined: bool, last_words: Connection) -> None:
     """The life of a run's process; what it prints goes to the folder's ``log.txt``."""
     os.setpgid(0, 0)  # a Ctrl-C in the terminal is for whoever launched it
     threading.Thread(target=_stop_if_orphaned, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # in which nvidia-smi counts them, too
+    if joined:
+        os.environ["ABLATIONS_GPU_SHARED"] = "1"
     try:
         _log_to(Path(run_dir) / "log.txt")
         code = runner.EXIT_CODES[runner.run(Path(run_dir))]

@@ -229,6 +229,14 @@ class Config:
         return _rough_flops(config)
 
     @staticmethod
+    def footprint(config: Mapping[str, Any]) -> dict[str, Any]:
+        """What decides a run's memory: sizes and lengths, not how long it trains or at what rate."""
+        free = {"training.epochs", "training.max_steps", "training.learning_rate", "training.schedule",
+                "training.warmup_steps", "training.weight_decay", "training.adam_beta1", "training.adam_beta2",
+                "training.label_smoothing", "evaluation.every_steps", "evaluation.select_by"}  # fmt: skip
+        return {key: value for key, value in config.items() if key not in free}
+
+    @staticmethod
     def trunk(config: Mapping[str, Any]) -> Trunk | None:
         """What of a training others can take over: all of it, or with a constant rate what a shorter one has done.
 

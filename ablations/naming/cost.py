@@ -80,6 +80,8 @@ class Cost:
         }
         if device.type == "cuda" or self.peak_memory_mb:
             totals["peak_memory_mb"] = max(self.peak_memory_mb, peak_memory_mb(device))
+        if device.type == "cuda":
+            totals["peak_reserved_mb"] = torch.cuda.max_memory_reserved(device) / 2**20
         return totals | {f"seconds_{part}": value for part, value in self.seconds.items()}
 
 

@@ -76,8 +76,21 @@ def _table(ctx: Context, best: frozenset[str]) -> str:
         f"Quality and cost of every arm, means over runs. Bold: not beaten in both {metric} and time. Arms that differ "
         "in parameters or in the share of inputs cut (training split) differ in more than the change that they are "
         "named for. Memory: the peak."
-    )
+    ) + _shared(ctx)
     return table(columns, rows, label="cost", caption=caption)
+
+
+def _shared(ctx: Context) -> str:
+    """That runs which took over the training of others are counted in full, and what that has saved."""
+    taken = ctx.runs[ctx.runs["taken_from"].notna()]
+    if taken.empty:
+        return ""
+    saved, whole = float(taken["taken_seconds"].sum()), float(ctx.runs["seconds"].sum())
+    runs = "1 run" if len(taken) == 1 else f"{len(taken)} runs"
+    return (
+        f" Every run is counted whole. {runs} began with the training of another one (@tbl-ledger), which was not "
+        f"repeated: {duration(saved)} less than the {duration(whole)} that all runs count."
+    )
 
 
 def _row(ctx: Context, variant: Variant, base: float | None, decimals: int, best: frozenset[str]) -> list[str]:

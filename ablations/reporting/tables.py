@@ -338,6 +338,11 @@ def _remarks(run: Mapping[str, Any], record: Mapping[str, Any] | None) -> str:
         parts.append(escape(shortened(run["error"], 160)))
     if defined(_float(run["attempt"])) and float(run["attempt"]) > 1:
         parts.append(f"attempt {int(run['attempt'])}")
+    if isinstance(run["taken_from"], str):
+        parts.append(
+            f"the training up to step {int(run['taken_steps'])} is that of {code(run['taken_from'])} "
+            f"({duration(_float(run['taken_seconds']))} of the time)"
+        )
     if run["git_dirty"] is True:
         parts.append("sources not committed")
     return "; ".join(parts)
