@@ -57,7 +57,7 @@ def test_cancel_stops_running_and_queued_runs_of_another_launcher_which_ends_and
 
 @pytest.mark.slow
 def test_cancel_stops_the_named_arm_alone(place):
-    place.write(pause_ms=10.0, seeds=1)
+    place.write(pause_ms=40.0, seeds=1)  # the command that cancels takes a second itself
     launcher = place.start("--workers", "2")
     place.wait_for_steps(10)
     assert cancel(place, "long").startswith("long, seed 0: process")

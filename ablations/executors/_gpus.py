@@ -29,6 +29,7 @@ MARGIN = 0.1  # of the memory that was free at first, never planned with
 CONTEXT_MB = 1024.0  # of a process beside what it allocates: CUDA's context and libraries
 UNSEEN = 1.25  # times what tensors took at most: what the allocator reserved for them, where that is not known
 WORTH = 1.05  # times the samples per second of a GPU that one more run must bring
+NEARLY = 0.25  # of a run: how near to a whole number the mean of a run's company must be to count as that number
 WATCH_EVERY_S = 2.0
 
 
@@ -66,15 +67,15 @@ class _Tenant:
         footprint: What it is like.
         need_mb: What it is expected to take; None where that is being found out.
         alone: Whether no other run may join it.
-        crowd: The most runs that were on the GPU while it was.
-        always: The fewest of them.
+        since: When it was placed.
+        crowd_s: Runs that were on the GPU, itself included, times the seconds for which they were.
     """
 
     footprint: str
     need_mb: float | None
     alone: bool
-    crowd: int = 1
-    always: int = MOST
+    since: float
+    crowd_s: float = 0.0
 
 
 def peaks_mb(store: Store, footprint: Callable[[Mapping[str, Any]], str]) -> dict[str, float]:
@@ -125,6 +126,7 @@ class Packer:
         self._rates: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         self._crowded_out: set[Path] = set()
         self._watched = -WATCH_EVERY_S
+        self._changed = dict.fromkeys(gpus, clock())
 
     @property
     def slots(self) -> int:
@@ -138,9 +140,9 @@ class Packer:
         need_mb = None if run_dir in self._crowded_out else self._needs_mb.get(footprint)
         for gpu in sorted(self._on, key=lambda gpu: len(self._on[gpu])):
             if self._takes(gpu, footprint, need_mb):
-                tenant = _Tenant(footprint, need_mb, alone=need_mb is None)
-                self._on[gpu][run_dir] = tenant
                 self._note_crowd(gpu)
+                tenant = _Tenant(footprint, need_mb, need_mb is None, self._clock())
+                self._on[gpu][run_dir] = tenant
                 return gpu, not tenant.alone
         return None
 
@@ -166,9 +168,11 @@ class Packer:
             return None
 
     def _note_crowd(self, gpu: str) -> None:
-        count = len(self._on[gpu])
-        for each in self._on[gpu].values():
-            each.crowd, each.always = max(each.crowd, count), min(each.always, count)
+        """Counts the time up to now for those who spent it together; called before anybody comes or goes."""
+        now, there = self._clock(), self._on[gpu].values()
+        for each in there:
+            each.crowd_s += len(there) * (now - self._changed[gpu])
+        self._changed[gpu] = now
 
     def limit(self, footprint: str) -> int:
         """The most runs on one GPU that its measured speed is worth: every one more has to bring some."""
@@ -194,8 +198,8 @@ class Packer:
     def ended(self, run_dir: Path) -> bool:
         """Learns from a run's record; returns whether it found no memory beside others and is to be run again."""
         gpu = next(gpu for gpu, there in self._on.items() if run_dir in there)
-        tenant = self._on[gpu].pop(run_dir)
         self._note_crowd(gpu)
+        tenant = self._on[gpu].pop(run_dir)
         record = read_json(run_dir / "record.json") or {}
         if (record.get("error") or {}).get("type") == "OutOfMemory" and not tenant.alone:
             self._crowded_out.add(run_dir)
@@ -211,6 +215,7 @@ class Packer:
         if said or seen:
             before = self._needs_mb.get(tenant.footprint, 0.0)
             self._needs_mb[tenant.footprint] = max(before, seen, (said or 0.0) + CONTEXT_MB)
-        rate = cost.get("samples_per_s")
-        if rate and tenant.crowd == tenant.always:  # else it is a mean of several crowds
-            self._rates[tenant.footprint][tenant.crowd].append(float(rate))
+        rate, seconds = cost.get("samples_per_s"), self._clock() - tenant.since
+        crowd = tenant.crowd_s / seconds if seconds > 0 else 1.0
+        if rate and abs(crowd - round(crowd)) < NEARLY:
+            self._rates[tenant.footprint][round(crowd)].append(float(rate))
