@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from ablations import handles, jobs
 from ablations.executors.base import Ending, Executor, Job
 from ablations.jobs import ENDED
+from ablations.metricslog import PROGRESS_EVERY_S
 from ablations.plan import RunKey, Variant
 from ablations.sharing import Sharing, taken_over
 from ablations.store import Progress, Store
 
 POLL_S = 0.2
 ELSEWHERE = ("running", "queued")  # statuses of what is not for this launch to begin
+AT_ONCE = 16  # files that are written at once before the first run
 ELSEWHERE_EVERY_S = 1.0  # how often the runs of other processes are looked at
 RETRIES = 2  # times that a launch starts a run again whose process was lost
 
@@ -148,6 +152,8 @@ class _Launched:
     since: float | None = None
     losses: int = 0
     looked: float = 0.0
+    asked: float = -math.inf
+    progress: Progress | None = None
     end: Ended | None = None
 
 
@@ -196,10 +202,12 @@ def launch(
         launching.start_waiting()
         ended = launching.look()
         for end in ended:
-            ends.append(end)
             remaining.learn(end)
-            watcher.ended(end, launching.snapshot(len(ends), remaining))
-        watcher.tick(launching.snapshot(len(ends), remaining))
+        snapshot = launching.snapshot(remaining)  # one a look: it asks all that run how far they are
+        for end in ended:
+            ends.append(end)
+            watcher.ended(end, replace(snapshot, ended=len(ends)))
+        watcher.tick(snapshot)
         if not ended:
             executor.wait(POLL_S)
     return ends
@@ -234,8 +242,13 @@ class _Launching:
                 self._held_back.setdefault(source, []).append(key)
             else:
                 self._waiting.append(key)
-            if store.status(key.run_id) not in ELSEWHERE:
-                prepare(key)  # from now on it can be cancelled from anywhere
+        with ThreadPoolExecutor(AT_ONCE) as pool:  # the disk confirms many files in the time of a few
+            list(pool.map(self._announce, todo))
+
+    def _announce(self, key: RunKey) -> None:
+        """Prepares a run, unless somebody else has it: from now on it can be cancelled from anywhere."""
+        if self._store.status(key.run_id) not in ELSEWHERE:
+            self._prepare(key)
 
     def start_waiting(self) -> None:
         """Submits as many of the waiting runs as the executor has room for; waits for those that others run."""
@@ -272,15 +285,20 @@ class _Launching:
         """Lets those go that waited for a run: before all others, for what they take over lies on the disk."""
         self._waiting.extendleft(reversed(self._held_back.pop(source, [])))
 
-    def snapshot(self, ended: int, remaining: Remaining) -> Snapshot:
+    def snapshot(self, remaining: Remaining) -> Snapshot:
         """The state of the launch."""
         now = time.monotonic()
         running = [run for run in self._begun.values() if run.since is not None]
-        active = tuple(
-            Active(run.key, now - (run.since or now), self._store.progress(run.key.run_id)) for run in running
-        )
+        active = tuple(Active(run.key, now - (run.since or now), self._progress(run, now)) for run in running)
         queued = self._counts - Counter(run.key.variant for run in running)
+        ended = self._total - self._counts.total()
         return Snapshot(ended, self._total, active, now - self._start, remaining.left_s(queued, active))
+
+    def _progress(self, run: _Launched, now: float) -> Progress | None:
+        """How far a run is, read anew as often as runs write it."""
+        if now - run.asked >= PROGRESS_EVERY_S:
+            run.asked, run.progress = now, self._store.progress(run.key.run_id)
+        return run.progress
 
 
 def _advance(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metric: str | None) -> None:
