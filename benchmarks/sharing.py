@@ -1,8 +1,8 @@
-"""What it saves that runs begin with the training of others: ``python benchmarks/sharing.py [--seeds 2]``.
+"""What it saves that runs begin with the training of others: ``python benchmarks/sharing.py [--seeds 1]``.
 
 A small study with an arm that is only scored otherwise, one that is longer at a constant rate, and one that shares
-nothing, run twice: with ``--no-sharing`` and with sharing. CPU seconds of all processes, seconds by the clock, the
-seconds that runs computed themselves, and whether every score is the same.
+nothing, run twice, in one process and with one thread: with ``--no-sharing`` and with sharing. CPU seconds, seconds by
+the clock, the seconds that runs computed themselves, and whether every score is the same.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def run(folder: Path, *options: str) -> tuple[float, float, dict[str, dict[str, 
     """CPU seconds, seconds by the clock and records of one launch."""
     results = folder / f"results{''.join(options)}"
     command = [sys.executable, "-m", "ablations.cli", "run", "--study", "study.yaml", "--results", str(results)]
+    command += ["--executor", "inprocess", "--workers", str(os.cpu_count())]  # one thread
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([*command, *options], cwd=folder, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -50,7 +51,7 @@ def run(folder: Path, *options: str) -> tuple[float, float, dict[str, dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument(
         "--steps", type=int, default=120, help="of the baseline; the longer arm takes three times as many"
     )
