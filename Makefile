@@ -17,7 +17,7 @@ study: setup
 	echo; $(BIN)/ablations report $(profile) && exit $$code
 
 test: setup-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-fast: setup-dev
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"

@@ -428,17 +428,16 @@ def _load(study: Path, results: Path, profile: str | None) -> tuple[Study, Store
 def _stoppable(what_then: str) -> Iterator[None]:
     """Takes SIGTERM and SIGHUP as Ctrl-C: runs must not train on without whoever started them."""
 
-    def stop(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(each) is not signal.SIG_IGN:  # nohup is meant
-            signal.signal(each, stop)
+    asked = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]  # nohup
+    before = [signal.signal(each, signal.default_int_handler) for each in asked]
     try:
         yield
     except KeyboardInterrupt:
         print(f"\n{what_then}", file=sys.stderr)
         raise typer.Exit(130) from None
+    finally:
+        for each, handler in zip(asked, before, strict=True):
+            signal.signal(each, handler)
 
 
 def _out() -> Console:

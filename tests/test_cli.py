@@ -182,7 +182,8 @@ def test_trouble_with_files_is_one_line_that_names_the_file(coin_study):
         assert "Traceback" not in done.stderr
     (folder / "file").write_text("no folder")
     done = ablations("run", "--results", "file", folder=folder)
-    assert done.returncode == 3
+    assert done.returncode == 2
+    assert "'file' is a file" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -208,7 +208,7 @@ def test_a_launch_follows_jobs_that_others_submitted_and_submits_what_has_come_t
                 Moon.endings[keys[0].run_id] = None
 
     watching = Elsewhere(Console(file=io.StringIO()), study.metric)
-    ends = launch(store, Moon(), keys, variants, study.experiment, remaining, watching, study.metric)
+    ends = launch(store, Moon(), keys, variants, study.experiment, remaining, watching, metric=study.metric)
     assert [end.status for end in ends] == ["completed"] * 6
     assert ends[-1].key == keys[0]
     assert Moon.submitted == [key.run_id for key in keys[1:]]

@@ -80,7 +80,9 @@ def test_the_runs_of_a_grid_are_found_whoever_they_belong_to(scores):
     )
     values = {name: [0.1 * at, 0.1 * at + 0.01] for at, name in enumerate(configs)} | {"fast": [0.3, "failed"]}
     other = SimpleNamespace(levels=(SimpleNamespace(name="wide"),))
-    study = SimpleNamespace(metric="f1", seeds=(0, 1), rounds=(), ablations=(grid, other))
+    study = SimpleNamespace(
+        experiment="some.experiment:ex", metric="f1", seeds=(0, 1), rounds=(), ablations=(grid, other)
+    )
     found = grid_runs(scores(**values), study, grid, variants)
     assert found[["layers", "rate"]].drop_duplicates().to_numpy().tolist() == [
         ["2", "0.1"], ["2", "0.2"], ["4", "0.1"], ["4", "0.2"]

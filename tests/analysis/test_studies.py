@@ -28,6 +28,7 @@ def ablation(name: str, kind: str = "set", **fields: Any) -> SimpleNamespace:
 
 def study(*ablations: SimpleNamespace, **fields: Any) -> Any:
     declared = {
+        "experiment": "some.experiment:ex",
         "metric": "f1",
         "direction": "max",
         "seeds": (0, 1, 2, 3, 4),

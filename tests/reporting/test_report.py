@@ -7,6 +7,7 @@ import csv
 import hashlib
 import html
 import json
+import logging
 import os
 import re
 import shutil
@@ -267,6 +268,7 @@ def test_where_quarto_fails_its_words_are_said_and_the_built_in_renderer_takes_o
     program.write_text("#!/bin/sh\necho 'no such font' >&2\nexit 3\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(logging.getLogger("ablations.reporting.render"), "disabled", False)  # by what tests import
     made = state("nothing")
     _, pdf = render_report(made.study, made.results)
     assert pdf.read_bytes().startswith(b"%PDF")
