@@ -17,7 +17,8 @@ study: setup
 	echo; $(BIN)/ablations report $(profile) && exit $$code
 
 test: setup-dev
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/executors
+	$(BIN)/python -m pytest -q tests/executors  # real clusters, which want the machine for themselves
 
 test-fast: setup-dev
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"

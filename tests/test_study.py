@@ -527,7 +527,8 @@ WRONG = {
             "3 executors.lokal: unknown executor 'lokal'; did you mean 'local'? (valid: "
             + ", ".join(executor_options.names())
             + ")",
-            "5 executors.local.worker: unknown option of local 'worker'; did you mean 'workers'? (valid: workers, per_gpu)",
+            "5 executors.local.worker: unknown option of local 'worker'; did you mean 'workers'? (valid: workers, "
+            "per_gpu)",
             "6 executors.local.workers: expected a whole number of at least 1 or null, found the text 'two'",
         ],
     ),
