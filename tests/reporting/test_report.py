@@ -261,19 +261,21 @@ def test_a_failing_quarto_is_quoted(state: State, tmp_path: Path, monkeypatch: p
 
 
 def test_where_quarto_fails_its_words_are_said_and_the_built_in_renderer_takes_over(
-    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ABLATIONS_RENDERER")
     program = tmp_path / "quarto"
     program.write_text("#!/bin/sh\necho 'no such font' >&2\nexit 3\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(logging.getLogger("ablations.reporting.render"), "disabled", False)  # by what tests import
+    logger, warned = logging.getLogger("ablations.reporting.render"), list[str]()
+    monkeypatch.setattr(logger, "warning", lambda text, *given: warned.append(text % given))  # others turn loggers off
     made = state("nothing")
     _, pdf = render_report(made.study, made.results)
     assert pdf.read_bytes().startswith(b"%PDF")
-    assert "no such font" in caplog.text
-    assert "built-in renderer takes over" in caplog.text
+    assert len(warned) == 1
+    assert "no such font" in warned[0]
+    assert "built-in renderer takes over" in warned[0]
 
 
 def test_reading_a_report_needs_neither_torch_nor_a_drawing_library() -> None:
