@@ -12,6 +12,7 @@ import functools
 import importlib
 import inspect
 import json
+import logging
 import os
 import sys
 import textwrap
@@ -230,11 +231,15 @@ class Inspected:
 
         sacred.SETTINGS.HOST_INFO.INCLUDE_GPU_INFO = False  # it waits for nvidia-smi
         sacred.SETTINGS.HOST_INFO.INCLUDE_CPU_INFO = False
-        run = self.experiment._create_run(
-            config_updates={**nest(settings), "seed": seed},
-            named_configs=tuple(named),
-            options={"--force": True, "--loglevel": "CRITICAL"},
-        )
+        level = logging.getLogger().level  # Sacred sets that of all loggers
+        try:
+            run = self.experiment._create_run(
+                config_updates={**nest(settings), "seed": seed},
+                named_configs=tuple(named),
+                options={"--force": True, "--loglevel": "CRITICAL"},
+            )
+        finally:
+            logging.getLogger().setLevel(level)
         return {key: value for key, value in run.config.items() if key != "seed"}, run.config_modifications
 
     def _parameter(self, key: str, value: Any, docs: Mapping[str, str], lasting: bool) -> dict[str, Any]:
