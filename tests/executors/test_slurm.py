@@ -205,8 +205,7 @@ def test_no_two_runs_ever_share_a_gpu(storm):
 
 def test_a_run_that_is_told_of_its_time_limit_keeps_a_checkpoint_goes_back_into_the_queue_and_ends(limited):
     said(limited.launcher, 0)
-    (times,) = begun(limited).values()
-    assert times >= 2
+    assert sum(begun(limited).values()) >= 2  # by Slurm, or by a launcher that saw it between two states
     check_that_nothing_was_repeated(limited.said_steps(), STEPS)
     assert limited.scores() == {("baseline", 0): {"position": pytest.approx(walked(1.0, 0), abs=1e-12)}}
 
