@@ -2,6 +2,7 @@
 
     python benchmarks/gpu.py             # 45 M parameters at batch 32; full size at batch 128, input 128 and 256
     python benchmarks/gpu.py --size small --variants eager graphs
+    python benchmarks/gpu.py --same       # the losses of every variant beside those of the eager one, without dropout
     python benchmarks/gpu.py --dry-run   # every line of it but the recording, on a CPU
 
 First what the card can do: bf16 matrix products of 8192³ and of the model's own shapes, and the rate of copies. Then,
@@ -57,13 +58,17 @@ CLIP_BYTES = 4 * 3  # gradients read for their norm, read and written to be scal
 def main() -> None:
     options = _options()
     if options.case:
-        print(json.dumps(measured(options)))
+        print(json.dumps(losses(options) if options.same else measured(options)))
         return
     device = _device()
     if device.type != "cuda" and not options.dry_run:
         sys.exit("no GPU here: --dry-run tries the code on a CPU")
-    rates = card(device)
     cases = ["dry"] if options.dry_run else options.size or list(CASES)
+    if options.same:
+        for case in cases:
+            say_same(case, options)
+        return
+    rates = card(device)
     for case in cases:
         print(f"\n{case}")
         best: tuple[float, dict[str, Any]] | None = None
@@ -82,6 +87,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", nargs="+", choices=CASES)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--kernels", type=int, default=0, help="name so many of the longest kernels of every variant")
+    parser.add_argument("--same", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--case", choices=[*CASES, "dry"], help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -128,14 +135,14 @@ def _seconds(work: Any, device: torch.device, times: int = 20) -> float:
     return (time.perf_counter() - start) / times
 
 
-def _in_a_process(case: str, variant: str, options: argparse.Namespace) -> dict[str, Any] | None:
+def _in_a_process(case: str, variant: str, options: argparse.Namespace) -> Any:
     command = [sys.executable, "-W", "ignore", __file__, "--case", case, "--steps", str(options.steps)]
+    command += ["--kernels", str(options.kernels), *(["--same"] if options.same else [])]
     done = subprocess.run(command, env=os.environ | VARIANTS[variant], capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"  {variant:15} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
         return None
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
@@ -144,14 +151,15 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    changes = {"training__max_steps": 10_000}
+    changes: dict[str, Any] = {"training__max_steps": 10_000}
     config, data = sized("cpu", **changes) if options.case == "dry" else sized(*CASES[options.case], **changes)
     trainer = Trainer(config, data, 0, device, lambda *_: None, [], Checkpoints(), None)
-    steps = options.steps
+    steps, start = options.steps, time.perf_counter()
     for _ in range(steps):  # warms up: shapes are compiled or recorded
         trainer.take_step()
     trainer._journal.flush()
     _wait(device)
+    warm_s = time.perf_counter() - start
     before, start = (trainer._cost.flops, trainer._cost.samples, trainer._cost.tokens), time.perf_counter()
     for _ in range(steps):
         trainer.take_step()
@@ -164,7 +172,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {
         "parameters": parameter_count(trainer._model), "step_ms": step_s * 1e3, "host_ms": host_s / steps * 1e3,
         "flops": flops / steps, "samples_per_s": samples / steps / step_s, "tokens_per_s": tokens / steps / step_s,
-        "shapes": len(trainer._graphs._by_shape) if trainer._graphs else 0,
+        "shapes": len(trainer._graphs._by_shape) if trainer._graphs else 0, "ready_s": warm_s - steps * step_s,
     }  # fmt: skip
     if device.type == "cuda":
         found["memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
@@ -174,12 +182,50 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     evaluate(trainer._model, data, split, config, device, cost)
     found["validation_per_s"] = len(split) / (time.perf_counter() - start)
     found["validation_flops_per_s"] = cost.flops * found["validation_per_s"] / len(split)
-    found["profile"] = profiled(trainer, min(steps, 20), device)
+    found["profile"], found["kernels"] = profiled(trainer, min(steps, 20), device, options.kernels)
     return found
 
 
-def profiled(trainer: Trainer, steps: int, device: torch.device) -> dict[str, float]:
-    """Milliseconds per step of each kind of kernel, and of the whole under the profiler (``wall``)."""
+def losses(options: argparse.Namespace) -> list[float]:
+    """Of the first steps, without dropout."""
+    device, found = _device(), list[float]()
+    off: dict[str, Any] = {
+        f"{part}__{kind}": 0.0 for part in ("encoder", "decoder") for kind in ("dropout", "attention_dropout")
+    }
+    config, data = sized("cpu", **off) if options.case == "dry" else sized(*CASES[options.case], **off)
+
+    def log(metric: str, value: float, step: int) -> None:
+        if metric == "train_loss":
+            found.append(value)
+
+    trainer = Trainer(config, data, 0, device, log, [], Checkpoints(), None)
+    for _ in range(options.steps):
+        trainer.take_step()
+    trainer._journal.flush()
+    return found
+
+
+def say_same(case: str, options: argparse.Namespace) -> None:
+    """The losses of each variant, and how far they are from the first's: relative, in the mean and at most."""
+    first: list[float] = []
+    print(f"{case}: losses of {options.steps} steps without dropout")
+    for variant in (options.variants[0], *options.variants):  # the first one twice: does it repeat itself?
+        found: Any = _in_a_process(case, variant, options)
+        if found is None:
+            continue
+        first = first or found
+        apart = [abs(mine - own) / own for mine, own in zip(found, first, strict=True)]
+        mean = sum(apart) / len(apart)
+        print(f"  {variant:15}{found[0]:9.5f} ... {found[-1]:9.5f}  apart {mean:.1e}, {max(apart):.1e}", flush=True)
+
+
+def profiled(
+    trainer: Trainer, steps: int, device: torch.device, longest: int
+) -> tuple[dict[str, float], list[tuple[float, float, str]]]:
+    """Milliseconds per step of each kind of kernel, and of the whole under the profiler (``wall``).
+
+    Then the longest kernels: milliseconds and calls per step, name.
+    """
     from torch.profiler import ProfilerActivity, profile
 
     activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
@@ -189,13 +235,14 @@ def profiled(trainer: Trainer, steps: int, device: torch.device) -> dict[str, fl
             trainer.take_step()
         _wait(device)
         wall = time.perf_counter() - start
-    kinds = dict.fromkeys([*KINDS, "others, elementwise"], 0.0)
+    kinds, names = dict.fromkeys([*KINDS, "others, elementwise"], 0.0), []
     for event in found.key_averages():
         spent = event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
         name = event.key.lower()
         kind = next((each for each, parts in KINDS.items() if any(part in name for part in parts)), None)
         kinds[kind or "others, elementwise"] += spent / 1e3 / steps
-    return {"wall": wall / steps * 1e3, **kinds}
+        names.append((spent / 1e3 / steps, event.count / steps, event.key[:110]))
+    return {"wall": wall / steps * 1e3, **kinds}, sorted(names, reverse=True)[:longest]
 
 
 def say(variant: str, found: dict[str, Any], rates: dict[str, float]) -> None:
@@ -208,10 +255,13 @@ def say(variant: str, found: dict[str, Any], rates: dict[str, float]) -> None:
         f"  {variant:15}{found['step_ms']:8.2f} ms/step (host {found['host_ms']:.2f}, floor {floor:.2f}, of it AdamW "
         f"{moved:.2f})  {found['flops'] / 1e12:.3f} TFLOP/step  {reached:5.1%} of the matrix rate  "
         f"{found['samples_per_s']:.0f} samples/s  {found['tokens_per_s']:.0f} tokens/s  memory {memory}  "
-        f"shapes {found['shapes']}  validation {found['validation_per_s']:.0f} samples/s, "
+        f"shapes {found['shapes']}, ready in {found['ready_s']:.1f} s  "
+        f"validation {found['validation_per_s']:.0f} samples/s, "
         f"{found['validation_flops_per_s'] / rates['flops']:.1%} of the rate",
         flush=True,
     )
+    for spent, calls, name in found["kernels"]:
+        print(f"      {spent:7.3f} ms {calls:7.1f}x  {name}")
 
 
 def say_profile(found: dict[str, Any]) -> None:

@@ -1,9 +1,11 @@
-"""The cpu study by ``ablations run`` beside the same runs by the recipe, one after another on all cores::
+"""A study by ``ablations run`` beside the same runs by the recipe, one after another on all cores or on the GPU::
 
     python benchmarks/study_speed.py               # the whole study: 50 runs of 500 steps
     python benchmarks/study_speed.py --share 0.2   # steps, steps between validations and test samples at a fifth
     python benchmarks/study_speed.py --only layers --seeds 2
+    python benchmarks/study_speed.py --size small --per-gpu 1 null --only layers constant-lr --seeds 2   # a GPU
 
+With several numbers of runs per GPU the study is run once with each, and their scores are compared.
 Both train, validate at the same steps (the validation split and the fixed training samples) and test the same arms and
 seeds on the same data, which lie in the cache beforehand. Ours is the command as a user gives it, start-up, records and
 checkpoints included; the recipe (``recipe.py``) is one process that pays its imports once and keeps no record. Figures
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import json
 import os
 import resource
 import subprocess
@@ -24,6 +27,7 @@ import time
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from sizes import SIZES
 
 from ablations.plan import Variant, expand
 from ablations.study import load_study
@@ -36,7 +40,7 @@ def main() -> None:
     options = _options()
     ctypes.CDLL(None).prctl(SUBREAPER, 1)  # processes that outlive their parents become children of this one
     with tempfile.TemporaryDirectory() as made:
-        study = options.study or _scaled(options, Path(made))
+        study = options.study or scaled(options, Path(made))
         chosen = [variant for variant in expand(load_study(study, "cpu")) if _is_chosen(variant, options.only)]
         if options.recipe:
             by_recipe(chosen, options.seeds)
@@ -51,12 +55,21 @@ def main() -> None:
         only = [part for name in names if name != "baseline" for part in ("--only", name)]
         if options.only:
             only += ["--only", "baseline"]
-        ours = [sys.executable, "-m", "ablations.cli", "run", "-s", str(study), "-p", "cpu", "-r", f"{made}/results"]
+        took: dict[str, tuple[float, float]] = {}
+        for per_gpu in options.per_gpu or [None]:
+            ours = [sys.executable, "-m", "ablations.cli", "run", "-s", str(study), "-p", "cpu"]
+            ours += ["-r", f"{made}/{per_gpu}", *(only if options.only else [])]
+            name = "ablations run" + (f", {per_gpu} a GPU" if per_gpu else "")
+            took[name] = measured(name, [*ours, *(["-x", f"per_gpu={per_gpu}"] if per_gpu else [])])
+        if len(took) > 1:
+            compare([Path(made, each) for each in options.per_gpu])
+        if options.no_recipe:
+            return
         again = [__file__, "--recipe", "--study", str(study), "--seeds", str(options.seeds)]
         theirs = [sys.executable, "-W", "ignore", *again, *(["--only", *options.only] if options.only else [])]
-        wall, cpu = measured("ablations run", [*ours, *(only if options.only else [])])
         recipe_wall, recipe_cpu = measured("the recipe", theirs)
-    print(f"ratio: {recipe_wall / wall:.2f}x on the clock, {recipe_cpu / cpu:.2f}x in CPU time")
+    for name, (wall, cpu) in took.items():
+        print(f"{name}: {recipe_wall / wall:.2f}x on the clock, {recipe_cpu / cpu:.2f}x in CPU time")
 
 
 def _options() -> argparse.Namespace:
@@ -64,18 +77,27 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=1.0, help="of the steps and test samples")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", help="ablations or variants; the baseline is always among them")
+    parser.add_argument("--size", choices=[each for each in SIZES if each != "reference"], default="cpu")
+    parser.add_argument(
+        "--per-gpu", nargs="+", help="runs on one GPU, one number for each time ours is run; null: as pays"
+    )
+    parser.add_argument("--no-recipe", action="store_true")
     parser.add_argument("--recipe", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--study", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _scaled(options: argparse.Namespace, folder: Path) -> Path:
-    """The study with fewer seeds and steps, and as many validations per run."""
+def scaled(options: argparse.Namespace, folder: Path) -> Path:
+    """The study at a size, with fewer seeds and steps, and as many validations per run."""
     yaml = YAML()
     document = yaml.load(STUDY.read_text(encoding="utf-8"))
     profile = document["profiles"]["cpu"]
     profile["seeds"] = options.seeds
     base = profile["baseline"]
+    for key, value in SIZES[options.size].items():
+        if key != "training.max_steps":
+            part, name = key.split(".")
+            base.setdefault(part, {})[name] = value
     base["training"]["max_steps"] = round(base["training"]["max_steps"] * options.share)
     base["evaluation"]["every_steps"] = round(base["evaluation"]["every_steps"] * options.share)
     for name in ("validation_samples", "test_samples"):
@@ -85,6 +107,18 @@ def _scaled(options: argparse.Namespace, folder: Path) -> Path:
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
     return path
+
+
+def compare(folders: list[Path]) -> None:
+    """Whether the runs of several results folders have the same scores, to the bit."""
+    scores = []
+    for folder in folders:
+        records = (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("runs/*/record.json"))
+        scores.append({each["run_id"]: (each["variant"], each["scores"]) for each in records})
+    same = [run for run, found in scores[0].items() if all(each.get(run) == found for each in scores[1:])]
+    print(f"{len(same)} of {len(scores[0])} runs have the same scores to the bit", flush=True)
+    for run in scores[0].keys() - set(same):
+        print("  ", run, *(each.get(run) for each in scores))
 
 
 def _is_chosen(variant: Variant, only: list[str] | None) -> bool:
@@ -130,14 +164,14 @@ def by_recipe(chosen: list[Variant], seeds: int) -> None:
     from ablations.naming.model import model_for
 
     torch.set_num_threads(os.cpu_count() or 1)
-    cpu = torch.device("cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for variant in chosen:
         config = Config.from_flat({key: value for key, value in variant.config.items() if key != "seed"})
         data, size, every = load_data(config, cache_dir()), config.training.batch_samples, config.evaluation.every_steps
         splits = [data.validation, fixed_subset(data.train, config.evaluation.train_samples or 1)]
         for seed in range(seeds):
             steps = config.training.max_steps or 1
-            recipe = Recipe(model_for(config, data, seed), data, config, steps, seed, cpu)
+            recipe = Recipe(model_for(config, data, seed).to(device), data, config, steps, seed, device)
 
             def between(step: int, recipe: Recipe = recipe, every: int = every, size: int = size) -> None:
                 if step % every == 0:

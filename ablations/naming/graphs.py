@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from ablations.naming.config import Config
 from ablations.naming.heads import NamingModel, Tensors
-from ablations.naming.optimisation import autocast
+from ablations.naming.optimisation import autocast, set_rate
 
 SWITCH = "ABLATIONS_CUDA_GRAPHS"  # 1 for on; no part of a config, for it is to change the time alone
 INPUT_MULTIPLE, LABEL_MULTIPLE = 16, 32  # shapes are rounded up to these: tokens, labels
 IGNORED = -100  # the label that cross-entropy passes over
-WARM_UP_STEPS = 3  # before recording, as PyTorch's notes on CUDA graphs ask for
+WARM_UP_STEPS = 3  # before the first recording, as PyTorch's notes on CUDA graphs ask for; one before each further one
 
 
 def wanted(device: torch.device) -> bool:
@@ -70,11 +70,7 @@ class GraphedSteps:
         """
         recorded = self._for(batch)
         self._fill(recorded, batch, count)
-        for group in self._optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+        set_rate(self._optimizer, rate)
         if not self._records:
             return self._compute(recorded)
         if recorded.graph is None:
@@ -140,7 +136,7 @@ class GraphedSteps:
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(stream):
-            for _ in range(WARM_UP_STEPS):
+            for _ in range(WARM_UP_STEPS if not states else 1):
                 self._compute(recorded)
         torch.cuda.current_stream(self._device).wait_stream(stream)
         recorded.graph = torch.cuda.CUDAGraph()

@@ -38,6 +38,15 @@ def learning_rate(step: int, steps: int, training: Training) -> float:
     return training.learning_rate * factor[training.schedule]
 
 
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate; where it lies on the device, a recorded step reads it from there."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
 def train_step(
     model: NamingModel,
     optimizer: torch.optim.Optimizer,
@@ -48,8 +57,7 @@ def train_step(
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step; returns the loss and the gradient's norm before clipping, scalars on the device."""
     model.train()
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(optimizer, rate)
     with autocast(config.training, device):
         total, count = model.loss(batch, config.training.label_smoothing)
     loss = total / count
