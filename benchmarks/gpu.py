@@ -1,16 +1,18 @@
 """What a GPU reaches with the reference experiment, and what bounds it::
 
     python benchmarks/gpu.py             # 45 M parameters at batch 32; full size at batch 128, input 128 and 256
-    python benchmarks/gpu.py --size small --variants eager graphs
-    python benchmarks/gpu.py --same       # the losses of every variant beside those of the eager one, without dropout
+    python benchmarks/gpu.py --size small --variants padded graphs
+    python benchmarks/gpu.py --same       # the losses of every variant beside those of the first, without dropout
     python benchmarks/gpu.py --dry-run   # every line of it but the recording, on a CPU
 
 First what the card can do: bf16 matrix products of 8192³ and of the model's own shapes, and the rate of copies. Then,
-for each size and way to step (eager; ``compile``: layers by torch.compile; ``graphs``: whole steps as CUDA graphs;
-both): milliseconds per step, operations that the batches need (padding inside a batch included) and their share of the
-measured matrix rate, the floor, and the memory. The floor of a step is its operations at that rate plus the bytes that
-cannot be fused away: AdamW reads and writes weights, gradients and two moments in fp32. Then validation, and the
-profile of the fastest way: how much of the time kernels ran at all, and of which kind they were.
+for each size and way to step (``padded``: Transformers' modules; ``packed``: real tokens alone; ``graphs``: that as
+CUDA graphs, which is what a run does): milliseconds per step, operations that the batches need (``padded`` counts the
+padding inside a batch) and their share of the measured matrix rate, the floor, and the memory. The floor of a step is
+its operations at that rate plus the bytes that cannot be fused away: AdamW reads and writes weights, gradients and two
+moments in fp32. Then validation, and the profile of the fastest way: how much of the time kernels ran at all, and of
+which kind they were. In the cases that end in ``full`` every body is as long as the input: the standard library's own
+are a third as long in the mean.
 
 Every variant is a process of its own. Figures that were measured are in ``RESULTS.md``.
 """
@@ -18,6 +20,7 @@ Every variant is a process of its own. Figures that were measured are in ``RESUL
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -25,26 +28,28 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from sizes import sized
 
 from ablations.naming.checkpoints import Checkpoints
+from ablations.naming.config import Config
 from ablations.naming.cost import Cost
-from ablations.naming.evaluation import evaluate, fixed_subset
+from ablations.naming.data import Encoded
+from ablations.naming.evaluation import evaluate, fixed_subset, samples_of
 from ablations.naming.graphs import SWITCH
 from ablations.naming.model import parameter_count
+from ablations.naming.optimisation import compute_repeatably
 from ablations.naming.training import Trainer
 
-CASES: dict[str, tuple[str, int | None]] = {
-    "small": ("small", None), "reference-128": ("reference", 128), "reference-256": ("reference", 256),
-}  # fmt: skip
-VARIANTS = {
-    "eager": {}, "compile": {"ABLATIONS_COMPILE": "1"}, "graphs": {SWITCH: "1"},
-    "compile+graphs": {"ABLATIONS_COMPILE": "1", SWITCH: "1"},
-}  # fmt: skip
+FULL = "-full"
+CASES = {"small": ("small", None), "reference-128": ("reference", 128), "reference-256": ("reference", 256)}
+NAMES = [*CASES, "reference-128" + FULL, "reference-256" + FULL]
+VARIANTS = ("padded", "packed", "graphs")
 KINDS = {  # of kernels, by parts of their names; the first that fits
     "matrix products": ("gemm", "cutlass", "nvjet", "addmm", "::mm", "bmm", "linear"),
-    "attention": ("flash", "fmha", "attention", "cudnn_generated"),
+    "attention": ("flash", "fmha", "attention"),
+    "fused: norms, dropout, residuals, activation": ("_add_norm", "_gelu"),
     "optimizer, norm of gradients": ("adam", "multi_tensor", "foreach", "linalg_vector_norm"),
     "embeddings, indexing": ("embedding", "index", "gather", "scatter"),
     "copies, fills": ("memcpy", "memset", "copy_", "fill_", "zero_"),
@@ -63,7 +68,7 @@ def main() -> None:
     device = _device()
     if device.type != "cuda" and not options.dry_run:
         sys.exit("no GPU here: --dry-run tries the code on a CPU")
-    cases = ["dry"] if options.dry_run else options.size or list(CASES)
+    cases = ["dry"] if options.dry_run else options.size or NAMES
     if options.same:
         for case in cases:
             say_same(case, options)
@@ -84,16 +89,16 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", nargs="+", choices=CASES)
+    parser.add_argument("--size", nargs="+", choices=NAMES)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--kernels", type=int, default=0, help="name so many of the longest kernels of every variant")
     parser.add_argument("--same", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
-    parser.add_argument("--case", choices=[*CASES, "dry"], help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=[*NAMES, "dry"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.dry_run:
-        options.steps, options.variants = 6, ["eager", "compile"]
+        options.steps, options.variants = 6, ["padded"]
     return options
 
 
@@ -138,21 +143,30 @@ def _seconds(work: Any, device: torch.device, times: int = 20) -> float:
 def _in_a_process(case: str, variant: str, options: argparse.Namespace) -> Any:
     command = [sys.executable, "-W", "ignore", __file__, "--case", case, "--steps", str(options.steps)]
     command += ["--kernels", str(options.kernels), *(["--same"] if options.same else [])]
-    done = subprocess.run(command, env=os.environ | VARIANTS[variant], capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=os.environ | {SWITCH: variant}, capture_output=True, text=True, check=False)
     if done.returncode:
-        print(f"  {variant:15} failed: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        print(f"  {variant:15} failed: " + "\n".join(done.stderr.strip().splitlines()[-12:]), flush=True)
         return None
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def prepared(case: str, **changes: Any) -> tuple[Config, Encoded]:
+    """Config and data of a case."""
+    if case == "dry":
+        return sized("cpu", **changes)
+    size, tokens = CASES[case.removesuffix(FULL)]
+    config, data = sized(size, tokens, **changes)
+    if case.endswith(FULL):
+        rows = np.flatnonzero(data.train.input_lengths_uncut >= config.data.input_tokens)
+        data = dataclasses.replace(data, splits={**data.splits, "train": samples_of(data.train, rows)})
+    return config, data
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """One case in one way: trains, times, profiles."""
     device = _device()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    changes: dict[str, Any] = {"training__max_steps": 10_000}
-    config, data = sized("cpu", **changes) if options.case == "dry" else sized(*CASES[options.case], **changes)
+    compute_repeatably(device)
+    config, data = prepared(options.case, training__max_steps=10_000)
     trainer = Trainer(config, data, 0, device, lambda *_: None, [], Checkpoints(), None)
     steps, start = options.steps, time.perf_counter()
     for _ in range(steps):  # warms up: shapes are compiled or recorded
@@ -172,7 +186,8 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {
         "parameters": parameter_count(trainer._model), "step_ms": step_s * 1e3, "host_ms": host_s / steps * 1e3,
         "flops": flops / steps, "samples_per_s": samples / steps / step_s, "tokens_per_s": tokens / steps / step_s,
-        "shapes": len(trainer._graphs._by_shape) if trainer._graphs else 0, "ready_s": warm_s - steps * step_s,
+        "shapes": trainer._packed.facts["recorded_shapes"] if trainer._packed else 0,
+        "ready_s": warm_s - steps * step_s, "fused": bool(trainer._packed and trainer._packed.facts["fused_by"]),
     }  # fmt: skip
     if device.type == "cuda":
         found["memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
@@ -192,7 +207,8 @@ def losses(options: argparse.Namespace) -> list[float]:
     off: dict[str, Any] = {
         f"{part}__{kind}": 0.0 for part in ("encoder", "decoder") for kind in ("dropout", "attention_dropout")
     }
-    config, data = sized("cpu", **off) if options.case == "dry" else sized(*CASES[options.case], **off)
+    compute_repeatably(device)
+    config, data = prepared(options.case, **off)
 
     def log(metric: str, value: float, step: int) -> None:
         if metric == "train_loss":
@@ -255,7 +271,7 @@ def say(variant: str, found: dict[str, Any], rates: dict[str, float]) -> None:
         f"  {variant:15}{found['step_ms']:8.2f} ms/step (host {found['host_ms']:.2f}, floor {floor:.2f}, of it AdamW "
         f"{moved:.2f})  {found['flops'] / 1e12:.3f} TFLOP/step  {reached:5.1%} of the matrix rate  "
         f"{found['samples_per_s']:.0f} samples/s  {found['tokens_per_s']:.0f} tokens/s  memory {memory}  "
-        f"shapes {found['shapes']}, ready in {found['ready_s']:.1f} s  "
+        f"recorded {found['shapes']}, fused {found['fused']}, ready in {found['ready_s']:.1f} s  "
         f"validation {found['validation_per_s']:.0f} samples/s, "
         f"{found['validation_flops_per_s'] / rates['flops']:.1%} of the rate",
         flush=True,

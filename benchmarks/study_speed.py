@@ -98,6 +98,9 @@ def scaled(options: argparse.Namespace, folder: Path) -> Path:
         if key != "training.max_steps":
             part, name = key.split(".")
             base.setdefault(part, {})[name] = value
+    if options.size != "cpu":  # what the baseline has now is no ablation of it
+        profile["ablations"]["layers"]["sweep"] = {"decoder.layers": [2, 6]}
+        profile["ablations"]["heads"]["sweep"] = {"decoder.heads": [4]}
     base["training"]["max_steps"] = round(base["training"]["max_steps"] * options.share)
     base["evaluation"]["every_steps"] = round(base["evaluation"]["every_steps"] * options.share)
     for name in ("validation_samples", "test_samples"):

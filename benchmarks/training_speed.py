@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from recipe import Recipe, first_loss
+from recipe import Recipe, as_delivered, first_loss
 from sizes import SIZES, sized
 
 from ablations.naming.allocation import keep_freed_memory
@@ -39,7 +39,7 @@ from ablations.naming.data import Encoded, Split
 from ablations.naming.evaluation import evaluate, fixed_subset
 from ablations.naming.heads import NamingModel
 from ablations.naming.model import model_for, parameter_count
-from ablations.naming.optimisation import autocast
+from ablations.naming.optimisation import autocast, compute_repeatably
 from ablations.naming.training import Trainer
 
 TRAINERS_OWN_BATCH = 8  # samples of a batch in validation, if the recipe's user says nothing
@@ -52,7 +52,6 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # as our runs do; in this one process it serves the recipe as well
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     config, data = sized(options.size or ("small" if device.type == "cuda" else "cpu"), options.input)
     validation = fixed_subset(data.validation, options.samples)
     print(describe(device, options.threads))
@@ -93,13 +92,15 @@ SLICE_STEPS = 10
 
 
 class Clock:
-    """Seconds of CPU and on the wall, while it runs."""
+    """Seconds of CPU and on the wall, while it runs; before, ``prepare`` is called."""
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device, prepare: Callable[[], None] | None = None):
         self.seconds = np.zeros(2)
-        self._device = device
+        self._device, self._prepare = device, prepare
 
     def __enter__(self) -> Clock:
+        if self._prepare is not None:
+            self._prepare()
         self._since = self._now()
         return self
 
@@ -110,6 +111,11 @@ class Clock:
         if self._device.type == "cuda":
             torch.cuda.synchronize()
         return np.array([time.process_time(), time.perf_counter()])
+
+
+def clocks_of(device: torch.device) -> tuple[Clock, Clock]:
+    """For ours, which computes repeatably, and for the recipe, which does not."""
+    return Clock(device, lambda: compute_repeatably(device)), Clock(device, as_delivered)
 
 
 def turn(config: Config, data: Encoded, validation: Split, seed: int, steps: int, device: torch.device) -> Turn:
@@ -131,7 +137,7 @@ def turn(config: Config, data: Encoded, validation: Split, seed: int, steps: int
             lambda size=size: recipe.generate(validation, size),  # type: ignore[misc]
         )
     for part, pair in pairs.items():
-        clocks = Clock(device), Clock(device)
+        clocks = clocks_of(device)
         for _ in range(2):
             for who, clock, work in zip(("ours", "recipe"), clocks, pair, strict=True):
                 with clock:
@@ -148,7 +154,7 @@ def train_both(
     """Trains both in slices of 10 steps in turn, so that other work on the machine disturbs both alike."""
     log: list[tuple[str, float, int]] = []
     trainer = Trainer(config, data, seed, device, lambda *entry: log.append(entry), [], Checkpoints(), None)
-    ours, theirs, rates = Clock(device), Clock(device), list[float]()
+    (ours, theirs), rates = clocks_of(device), list[float]()
 
     def between(step: int) -> None:
         if step % SLICE_STEPS == 0:

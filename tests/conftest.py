@@ -15,6 +15,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )  # for the runs' processes
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if os.environ.get("ABLATIONS_TEST_GPU") != "1":  # what is promised to the bit is of a CPU; tests/gpu has its own
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script: a Ctrl-C must work
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup

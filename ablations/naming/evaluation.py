@@ -79,7 +79,11 @@ def fixed_subset(split: Split, samples: int) -> Split:
     if samples >= len(split):
         return split
     rng = np.random.default_rng(seed_for("evaluation/train_samples", 0))
-    rows = np.sort(rng.choice(len(split), samples, replace=False))
+    return samples_of(split, np.sort(rng.choice(len(split), samples, replace=False)))
+
+
+def samples_of(split: Split, rows: NDArray[np.int64]) -> Split:
+    """These samples of a split, in this order."""
     inputs, input_offsets = ragged.taken(split.inputs, split.input_offsets, rows)
     outputs, output_offsets = ragged.taken(split.outputs, split.output_offsets, rows)
     return Split(

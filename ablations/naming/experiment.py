@@ -57,6 +57,7 @@ def run(_config: Mapping[str, Any], _run: Run, seed: int) -> dict[str, float]:
 
     from ablations.naming.data import load_data
     from ablations.naming.handover import handover_of
+    from ablations.naming.optimisation import compute_repeatably
     from ablations.naming.training import train
 
     flat = {key: value for key, value in flatten(_config).items() if key != "seed"}
@@ -64,9 +65,7 @@ def run(_config: Mapping[str, Any], _run: Run, seed: int) -> dict[str, float]:
     data = load_data(config, cache_dir())
     _run.info["data"] = data.facts
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's matrix products refuse to repeat
-    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")  # CUDA lacks some repeatable kernels
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads memory before it is written
+    compute_repeatably(device)
     events = _run.info.setdefault("events", [])  # filled as training goes on: it is there, too, if that fails
     handover = handover_of(Config.trunk(flat), seed, device, data.facts["fingerprint"])
     checkpoints = checkpoints_of(device, data.facts["fingerprint"], handover)

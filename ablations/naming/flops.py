@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -32,26 +33,35 @@ def forward_flops(sizes: Sizes, samples: int, input_tokens: int, output_tokens: 
         output_tokens: Padded length of the names.
         logits: Positions at which the output layer is computed, in all.
     """
-    return (
-        encoder_flops(sizes, samples, input_tokens)
-        + decoder_flops(sizes, samples, input_tokens, output_tokens)
-        + 2.0 * sizes.hidden * sizes.vocabulary * logits
-    )
+    layers = encoder_flops(sizes, samples, input_tokens) + decoder_flops(sizes, samples, input_tokens, output_tokens)
+    return float(layers + 2.0 * sizes.hidden * sizes.vocabulary * logits)
 
 
-def encoder_flops(sizes: Sizes, samples: int, input_tokens: int) -> float:
-    """Operations of the encoder over ``(samples, input_tokens)``."""
+def packed_flops(sizes: Sizes, inputs: Any, names: Any) -> float:
+    """Operations of one forward pass over sequences without padding, a logit for each token of the names.
+
+    Args:
+        sizes: Of the model.
+        inputs: Tokens of each body, a numpy array ``(samples,)``.
+        names: Tokens of each name, likewise.
+    """
+    layers = encoder_flops(sizes, 1, inputs) + decoder_flops(sizes, 1, inputs, names)
+    return float((layers + 2.0 * sizes.hidden * sizes.vocabulary * names).sum())
+
+
+def encoder_flops(sizes: Sizes, samples: int, input_tokens: Any) -> Any:
+    """Operations of the encoder over ``(samples, input_tokens)``; for an array of lengths an array of them."""
     h = sizes.hidden
     per_token = 8 * h * h + 4 * input_tokens * h + 4 * h * sizes.encoder_intermediate
-    return float(sizes.encoder_layers * samples * input_tokens * per_token)
+    return float(sizes.encoder_layers * samples) * input_tokens * per_token
 
 
-def decoder_flops(sizes: Sizes, samples: int, input_tokens: int, output_tokens: int) -> float:
-    """Operations of the decoder's layers over ``(samples, output_tokens)``, cross-attention included."""
+def decoder_flops(sizes: Sizes, samples: int, input_tokens: Any, output_tokens: Any) -> Any:
+    """Operations of the decoder's layers, cross-attention included, over ``(samples, output_tokens)``; so of arrays."""
     h = sizes.hidden
     per_output = 12 * h * h + 4 * (output_tokens + input_tokens) * h + 4 * h * sizes.decoder_intermediate
     per_input = 4 * h * h  # keys and values of the cross-attention
-    return float(sizes.decoder_layers * samples * (output_tokens * per_output + input_tokens * per_input))
+    return float(sizes.decoder_layers * samples) * (output_tokens * per_output + input_tokens * per_input)
 
 
 def steps_flops(sizes: Sizes, input_tokens: int, steps: Sequence[int]) -> float:
@@ -71,7 +81,10 @@ def steps_flops(sizes: Sizes, input_tokens: int, steps: Sequence[int]) -> float:
 
 def regeneration_flops(sizes: Sizes, input_tokens: int, steps: Sequence[int]) -> float:
     """Operations of generating without a cache: each of ``steps`` computes all positions so far anew."""
-    return sum(
-        decoder_flops(sizes, samples, input_tokens, seen) + 2.0 * sizes.hidden * sizes.vocabulary * samples
-        for seen, samples in enumerate(steps, start=1)
+    head = 2.0 * sizes.hidden * sizes.vocabulary
+    return float(
+        sum(
+            decoder_flops(sizes, samples, input_tokens, seen) + head * samples
+            for seen, samples in enumerate(steps, start=1)
+        )
     )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ablations.naming.batches import Batch
 from ablations.naming.decoding import Decoding, Generated, generate, likeliest
 from ablations.naming.encoding import Specials
-from ablations.naming.flops import Sizes, forward_flops, regeneration_flops, steps_flops
+from ablations.naming.flops import Sizes, forward_flops, packed_flops, regeneration_flops, steps_flops
 from ablations.naming.wordset import NameWords
 
 Decode = Callable[[Sequence[int]], list[str]]
@@ -113,6 +113,10 @@ class NamingModel(nn.Module, ABC):
     @abstractmethod
     def loss_flops(self, batch: Batch) -> float:
         """Floating-point operations of :meth:`loss` over a padded batch, without the backward pass."""
+
+    def packed_flops(self, batch: Batch) -> float:
+        """Floating-point operations of :meth:`loss` over the real tokens of a batch, without the backward pass."""
+        return packed_flops(self.sizes, batch.mask.sum(1), batch.real.sum(1))
 
     @abstractmethod
     def score_flops(self, batch: Batch, scored: Scored) -> float:

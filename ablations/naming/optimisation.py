@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ablations.naming.config import Config, Training
 from ablations.naming.heads import NamingModel, Tensors
 
+REPEATABLE = "ABLATIONS_REPEATABLE"  # 0: on a GPU, operations without a repeatable kernel are taken nevertheless
+
 
 def make_optimizer(model: nn.Module, training: Training, device: torch.device) -> torch.optim.Optimizer:
     """AdamW whose weight decay leaves biases and normalisation gains alone (as Transformers' Trainer does).
@@ -69,15 +71,19 @@ def train_step(
     return loss.detach(), norm.detach()
 
 
-def compile_layers(model: NamingModel) -> None:
-    """Compiles each layer where ``ABLATIONS_COMPILE`` is 1: all of a stack share one kernel, for all shapes.
+def compute_repeatably(device: torch.device) -> None:
+    """Has PyTorch use kernels that give the same numbers each time, for the rest of the process.
 
-    It fuses what lies between the matrix products: norms, activations, dropout, residuals.
+    Attention by cuDNN is none of them, and would plan anew for every length.
+
+    Args:
+        device: Where to compute.
     """
-    if os.environ.get("ABLATIONS_COMPILE") == "1":
-        for stack in (model.encoder.encoder, model.decoder.bert.encoder):
-            for layer in stack.layer:
-                layer.compile(dynamic=True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's matrix products refuse to repeat
+    torch.use_deterministic_algorithms(True, warn_only=os.environ.get(REPEATABLE) == "0")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads memory before it is written
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def autocast(training: Training, device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -22,13 +22,12 @@ from ablations.naming.config import Config
 from ablations.naming.cost import Cost, peak_memory_mb
 from ablations.naming.data import Encoded
 from ablations.naming.evaluation import Evaluated, evaluate, fixed_subset
-from ablations.naming.graphs import GraphedSteps, wanted
+from ablations.naming.graphs import steps_for
 from ablations.naming.guard import Event, Guard, Log, RollBack, Taken, memory_named
 from ablations.naming.handover import TakenOver
 from ablations.naming.heads import NamingModel
 from ablations.naming.model import model_for
-from ablations.naming.optimisation import compile_layers, learning_rate, make_optimizer, train_step
-from ablations.naming.resident import ResidentSplit
+from ablations.naming.optimisation import learning_rate, make_optimizer, train_step
 from ablations.plan import seed_for
 
 LOG_EVERY_STEPS = {"cpu": 1, "cuda": 10}  # losses stay on the device so long: reading one waits for it
@@ -138,13 +137,8 @@ class Trainer:
         self.step = 0
         self._config, self._data, self._seed, self._device, self._log = config, data, seed, device, log
         self._model = model_for(config, data, seed).to(device)
-        compile_layers(self._model)
         self._optimizer = make_optimizer(self._model, training, device)
-        self._graphs = self._make_graphs()
-        own_names = data.augmentation is None and config.decoder.kind != "set" and before_step is None
-        self._resident = (
-            ResidentSplit(data.train, data.specials, device) if device.type == "cuda" and own_names else None
-        )
+        self._packed = steps_for(self._model, self._optimizer, config, device)
         self._best, self._cost = Best(config.evaluation.select_by), Cost()
         self._guard = Guard(training, events, log, lambda rows: [data.train.ids[row] for row in rows])
         self._journal = Journal(log, self._guard, LOG_EVERY_STEPS.get(device.type, 1))
@@ -199,29 +193,23 @@ class Trainer:
             batch = training_batch(self._data, rows, self._config, position, self._seed)
             if self._before_step is not None:
                 self._before_step(self.step, self._model, batch)
-            torch.manual_seed(seed_for("dropout", self._seed) % 2**31 + self.step)
             rate = learning_rate(self.step, self.steps, self._config.training)
             loss, norm = self._stepped(batch, rate)
-            self._cost.add_step(batch, 3 * self._model.loss_flops(batch))
             tokens = int(batch.mask.sum() + batch.real.sum())
             self._journal.add(_Unread(self.step, position, rows, loss, norm, rate, tokens))
             if self.validation_is_due:
                 self._journal.flush()  # waits for the device, so that its time is counted as training
 
     def _stepped(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
-        """The step itself: recorded where that is wanted (the last batch of an epoch may be smaller: it is not)."""
-        if self._resident is not None:
-            tensors = self._resident.tensors(batch)
-        else:
-            tensors = self._model.tensors(batch, self._device)
-        if self._graphs is not None and len(batch.rows) == self._config.training.batch_samples:
-            return self._graphs.step(tensors, len(tensors.labels), rate)
+        """The step itself: without padding on a GPU that can."""
+        seed = seed_for("dropout", self._seed) % 2**31 + self.step
+        torch.manual_seed(seed)
+        if self._packed is not None:
+            self._cost.add_step(batch, 3 * self._model.packed_flops(batch))
+            return self._packed.step(batch, rate, seed % 2**31)
+        self._cost.add_step(batch, 3 * self._model.loss_flops(batch))
+        tensors = self._model.tensors(batch, self._device)
         return train_step(self._model, self._optimizer, tensors, rate, self._config, self._device)
-
-    def _make_graphs(self) -> GraphedSteps | None:
-        if not wanted(self._device):
-            return None
-        return GraphedSteps(self._model, self._optimizer, self._config, self._device)
 
     def _batches(self) -> Iterator[tuple[int, Rows]]:
         """Place in the training order and rows of each batch that is still to be taken."""
@@ -281,8 +269,10 @@ class Trainer:
             test = evaluate(self._model, self._data, self._data.test, self._config, self._device, self._cost)
         scores = {f"validation_{name}": value for name, value in self._best.scores.items()}
         scores |= {f"test_{name}": value for name, value in test.scores.items()}
-        cost = self._cost.totals(self._model, self.steps, self._device)
-        return Outcome(scores, test, self._best.step, self._resumed_at, self._taken_over, cost, self._model.facts)
+        cost, facts = self._cost.totals(self._model, self.steps, self._device), dict(self._model.facts)
+        if self._packed is not None:
+            facts["training_steps"] = self._packed.facts
+        return Outcome(scores, test, self._best.step, self._resumed_at, self._taken_over, cost, facts)
 
     # -- checkpoints ------------------------------------------------------------------------------------------
 
@@ -323,7 +313,7 @@ class Trainer:
         self.step = state["step"]
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._graphs = self._make_graphs()
+        self._packed = steps_for(self._model, self._optimizer, self._config, self._device)
         self._guard.restore(state["guard"])
 
     def _resume(self, state: dict[str, Any]) -> None:

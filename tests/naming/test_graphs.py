@@ -1,4 +1,4 @@
-"""What only a GPU uses, on the CPU: batches put together from a resident split, and steps over padded buffers."""
+"""The steps that a GPU takes, on the CPU: over real tokens alone, beside those of Transformers' modules."""
 
 import copy
 
@@ -10,12 +10,12 @@ from tiny import CPU, config_of
 from ablations.naming.batches import fixed_widths, make_batch
 from ablations.naming.data import load_data
 from ablations.naming.experiment import cache_dir
-from ablations.naming.graphs import GraphedSteps
+from ablations.naming.graphs import PackedSteps
 from ablations.naming.model import model_for
 from ablations.naming.optimisation import make_optimizer, train_step
-from ablations.naming.resident import ResidentSplit
+from ablations.naming.packed import is_known
 
-ROWS = [np.array(rows) for rows in ([3, 1, 4, 15, 9, 2], [6, 5, 35, 8, 97, 93], [0, 7, 70, 71, 72, 73])]
+ROWS = [np.array(rows) for rows in ([3, 1, 4, 15, 9, 2], [6, 5, 35, 8, 97, 93], [0, 7, 70])]
 
 
 @pytest.fixture(scope="module")
@@ -27,31 +27,42 @@ def batch_of(data, config, rows):
     return make_batch(data.train, rows, data.specials.pad, data.specials.bos, fixed_widths(config))
 
 
-@pytest.mark.parametrize("padding", ["dynamic", "maximum"])
-def test_a_batch_put_together_on_the_device_is_the_one_that_is_sent_there(data, padding):
-    config = config_of(training={"padding": padding})
-    model, resident = model_for(config, data, 0), ResidentSplit(data.train, data.specials, CPU)
-    alike = np.flatnonzero(np.diff(data.train.input_offsets) == 24)[:4]  # none of them is padded
-    for rows in (*ROWS, alike):
-        batch = batch_of(data, config, rows)
-        sent, made = model.tensors(batch, CPU), resident.tensors(batch)
-        for name, expected, found in zip(sent._fields, sent, made, strict=True):
-            assert (expected is None) == (found is None), name
-            assert expected is None or (found.dtype == expected.dtype and torch.equal(found, expected)), name
-    assert resident.tensors(batch_of(data, config_of(), alike)).mask is None
-
-
-@pytest.mark.parametrize("kind", ["sequence", "parallel", "set"])
-def test_steps_over_padded_buffers_are_the_plain_steps(data, kind):
-    config = config_of(decoder={"kind": kind})
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"training": {"padding": "maximum", "label_smoothing": 0.1, "gradient_clip": 0.5, "weight_decay": 0.1}},
+        {"model": {"tie_embeddings": True, "share_embeddings": True}},
+        {"model": {"tie_embeddings": False, "share_embeddings": False}, "decoder": {"layers": 2, "heads": 2}},
+    ],
+)
+def test_packed_steps_are_the_plain_steps(data, changes):
+    config = config_of(**changes)
     plain = model_for(config, data, 0)
-    padded = copy.deepcopy(plain)
-    optimizers = [make_optimizer(model, config.training, CPU) for model in (plain, padded)]
-    steps = GraphedSteps(padded, optimizers[1], config, CPU)
+    assert is_known(plain)
+    other = copy.deepcopy(plain)
+    optimizers = [make_optimizer(model, config.training, CPU) for model in (plain, other)]
+    steps = PackedSteps(other, optimizers[1], config, CPU)
     for rate, rows in zip((1e-3, 1e-3, 5e-4), ROWS, strict=True):
-        tensors = plain.tensors(batch_of(data, config, rows), CPU)
-        expected = train_step(plain, optimizers[0], tensors, rate, config, CPU)
-        found = steps.step(tensors, len(tensors.labels), rate)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    for name, value in padded.state_dict().items():
+        batch = batch_of(data, config, rows)
+        expected = train_step(plain, optimizers[0], plain.tensors(batch, CPU), rate, config, CPU)
+        torch.testing.assert_close(steps.step(batch, rate, 1), expected, rtol=1e-4, atol=1e-5)
+    for name, value in other.state_dict().items():
         torch.testing.assert_close(value, plain.state_dict()[name], rtol=0, atol=1e-3, msg=name)
+
+
+def test_gradients_of_a_packed_step_are_those_of_a_plain_one(data):
+    config = config_of()
+    model, batch = model_for(config, data, 0), batch_of(data, config, ROWS[0])
+    found = []
+    steps = PackedSteps(model, torch.optim.SGD(model.parameters(), lr=0.0), config, CPU)
+    steps._optimizer.zero_grad = lambda **_: None
+    steps.step(batch, 0.0, 1)
+    found = {name: each.grad.clone() for name, each in model.named_parameters()}
+    model.zero_grad()
+    total, count = model.loss(model.tensors(batch, CPU))
+    (total / count).backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.training.gradient_clip or float("inf"))
+    assert norm > 0
+    for name, each in model.named_parameters():
+        torch.testing.assert_close(found[name], each.grad, rtol=1e-4, atol=1e-6, msg=name)
