@@ -14,18 +14,19 @@ moments in fp32. Then validation, and the profile of the fastest way: how much o
 which kind they were. In the cases that end in ``full`` every body is as long as the input: the standard library's own
 are a third as long in the mean.
 
-Every variant is a process of its own. Figures that were measured are in ``RESULTS.md``.
+Figures that were measured are in ``RESULTS.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
+import gc
 import os
-import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,13 @@ CASES = {"small": ("small", None), "reference-128": ("reference", 128), "referen
 NAMES = [*CASES, "reference-128" + FULL, "reference-256" + FULL]
 VARIANTS = ("padded", "packed", "graphs")
 KINDS = {  # of kernels, by parts of their names; the first that fits
-    "matrix products": ("gemm", "cutlass", "nvjet", "addmm", "::mm", "bmm", "linear"),
     "attention": ("flash", "fmha", "attention"),
     "fused: norms, dropout, residuals, activation": ("_add_norm", "_gelu"),
-    "optimizer, norm of gradients": ("adam", "multi_tensor", "foreach", "linalg_vector_norm"),
+    "matrix products": ("gemm", "cutlass", "nvjet", "addmm", "::mm", "bmm", "linear"),
+    "optimizer, copies of weights, norm of gradients": ("adam", "multi_tensor", "foreach", "linalg_vector_norm"),
     "embeddings, indexing": ("embedding", "index", "gather", "scatter"),
-    "copies, fills": ("memcpy", "memset", "copy_", "fill_", "zero_"),
+    "sums over tokens": ("reduce",),
+    "copies, fills": ("memcpy", "memset", "copy_", "fill", "zero_", "cat"),
     "softmax, loss": ("softmax", "nll"),
     "norms of layers": ("layer_norm", "layernorm"),
 }
@@ -62,9 +64,6 @@ CLIP_BYTES = 4 * 3  # gradients read for their norm, read and written to be scal
 
 def main() -> None:
     options = _options()
-    if options.case:
-        print(json.dumps(losses(options) if options.same else measured(options)))
-        return
     device = _device()
     if device.type != "cuda" and not options.dry_run:
         sys.exit("no GPU here: --dry-run tries the code on a CPU")
@@ -78,7 +77,7 @@ def main() -> None:
         print(f"\n{case}")
         best: tuple[float, dict[str, Any]] | None = None
         for variant in options.variants:
-            found = _in_a_process(case, variant, options)
+            found = _tried(variant, lambda case=case: measured(case, options))  # type: ignore[misc]
             if found is None:
                 continue
             say(variant, found, rates)
@@ -95,7 +94,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kernels", type=int, default=0, help="name so many of the longest kernels of every variant")
     parser.add_argument("--same", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
-    parser.add_argument("--case", choices=[*NAMES, "dry"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.dry_run:
         options.steps, options.variants = 6, ["padded"]
@@ -140,14 +138,17 @@ def _seconds(work: Any, device: torch.device, times: int = 20) -> float:
     return (time.perf_counter() - start) / times
 
 
-def _in_a_process(case: str, variant: str, options: argparse.Namespace) -> Any:
-    command = [sys.executable, "-W", "ignore", __file__, "--case", case, "--steps", str(options.steps)]
-    command += ["--kernels", str(options.kernels), *(["--same"] if options.same else [])]
-    done = subprocess.run(command, env=os.environ | {SWITCH: variant}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"  {variant:15} failed: " + "\n".join(done.stderr.strip().splitlines()[-12:]), flush=True)
+def _tried(variant: str, work: Callable[[], Any]) -> Any:
+    """What a variant gives; None, and why is printed, where it fails."""
+    os.environ[SWITCH] = variant
+    try:
+        return work()
+    except Exception:  # whatever a card, a driver or a library may say: the other variants are measured
+        print(f"  {variant} failed: {traceback.format_exc(limit=-6)}", flush=True)
         return None
-    return json.loads(done.stdout.splitlines()[-1])
+    finally:
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def prepared(case: str, **changes: Any) -> tuple[Config, Encoded]:
@@ -162,11 +163,13 @@ def prepared(case: str, **changes: Any) -> tuple[Config, Encoded]:
     return config, data
 
 
-def measured(options: argparse.Namespace) -> dict[str, Any]:
+def measured(case: str, options: argparse.Namespace) -> dict[str, Any]:
     """One case in one way: trains, times, profiles."""
     device = _device()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     compute_repeatably(device)
-    config, data = prepared(options.case, training__max_steps=10_000)
+    config, data = prepared(case, training__max_steps=10_000)
     trainer = Trainer(config, data, 0, device, lambda *_: None, [], Checkpoints(), None)
     steps, start = options.steps, time.perf_counter()
     for _ in range(steps):  # warms up: shapes are compiled or recorded
@@ -191,24 +194,24 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
     if device.type == "cuda":
         found["memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
-    split, cost = fixed_subset(data.validation, 40 if options.case == "dry" else 2000), Cost()
-    evaluate(trainer._model, data, split, config, device, Cost())
-    start = time.perf_counter()
-    evaluate(trainer._model, data, split, config, device, cost)
+    split, cost = fixed_subset(data.validation, 40 if case == "dry" else 2000), Cost()
+    for _ in range(3):  # the second time they are recorded
+        start = time.perf_counter()
+        evaluate(trainer._model, data, split, config, device, cost := Cost(), trainer._scorer)
     found["validation_per_s"] = len(split) / (time.perf_counter() - start)
     found["validation_flops_per_s"] = cost.flops * found["validation_per_s"] / len(split)
     found["profile"], found["kernels"] = profiled(trainer, min(steps, 20), device, options.kernels)
     return found
 
 
-def losses(options: argparse.Namespace) -> list[float]:
+def losses(case: str, options: argparse.Namespace) -> list[float]:
     """Of the first steps, without dropout."""
     device, found = _device(), list[float]()
     off: dict[str, Any] = {
         f"{part}__{kind}": 0.0 for part in ("encoder", "decoder") for kind in ("dropout", "attention_dropout")
     }
     compute_repeatably(device)
-    config, data = prepared(options.case, **off)
+    config, data = prepared(case, **off)
 
     def log(metric: str, value: float, step: int) -> None:
         if metric == "train_loss":
@@ -226,7 +229,7 @@ def say_same(case: str, options: argparse.Namespace) -> None:
     first: list[float] = []
     print(f"{case}: losses of {options.steps} steps without dropout")
     for variant in (options.variants[0], *options.variants):  # the first one twice: does it repeat itself?
-        found: Any = _in_a_process(case, variant, options)
+        found: Any = _tried(variant, lambda: losses(case, options))
         if found is None:
             continue
         first = first or found

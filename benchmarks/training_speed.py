@@ -7,7 +7,8 @@
 
 Same model and weights, same data, steps and batch size, ten steps of one and ten of the other in turn, for each seed; a
 ratio is the recipe's time over ours of the same seed. In validation (loss and names) and generation (names alone) the
-recipe takes batches as large as in training; "8" is with the size that Trainer takes if its user says nothing.
+recipe takes batches as large as in training; "8" is with the size that Trainer takes if its user says nothing (on a CPU
+alone: on a GPU it would only take longer).
 Without a GPU the CPU time counts, which other work on the machine disturbs least; on a GPU the wall time does.
 
 Then the loss curves: the mean over every 10 steps of both, the seeds' standard deviation, and how far apart the means
@@ -127,9 +128,10 @@ def turn(config: Config, data: Encoded, validation: Split, seed: int, steps: int
     found["parameters"] = parameter_count(model)
     trainer = train_both(config, data, seed, recipe, steps, device, found)
     pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {}
-    for what, size in (("", config.training.batch_samples), (DEFAULT, TRAINERS_OWN_BATCH)):
+    sizes = (("", config.training.batch_samples), (DEFAULT, TRAINERS_OWN_BATCH))
+    for what, size in sizes if device.type == "cpu" else sizes[:1]:
         pairs["validation" + what] = (
-            lambda: evaluate(trainer._model, data, validation, config, device, Cost()).scores,
+            lambda: evaluate(trainer._model, data, validation, config, device, Cost(), trainer._scorer).scores,
             lambda size=size: recipe.evaluate(validation, size),  # type: ignore[misc]
         )
         pairs["generation" + what] = (
@@ -137,6 +139,8 @@ def turn(config: Config, data: Encoded, validation: Split, seed: int, steps: int
             lambda size=size: recipe.generate(validation, size),  # type: ignore[misc]
         )
     for part, pair in pairs.items():
+        if device.type == "cuda":  # a split is recorded when it is scored the second time, and replayed from then on
+            pair[0](), pair[0]()
         clocks = clocks_of(device)
         for _ in range(2):
             for who, clock, work in zip(("ours", "recipe"), clocks, pair, strict=True):
@@ -225,7 +229,8 @@ def generate(model: NamingModel, data: Encoded, split: Split, config: Config, de
 
 def print_turn(seed: int, found: Turn, device: torch.device) -> None:
     clock = int(device.type == "cuda")
-    times = "  ".join(f"{part} {found[part][0][clock]:.2f} : {found[part][1][clock]:.2f} s" for part in PARTS)
+    parts = [part for part in PARTS if part in found]
+    times = "  ".join(f"{part} {found[part][0][clock]:.2f} : {found[part][1][clock]:.2f} s" for part in parts)
     mine, own = found["first loss"]
     print(
         f"seed {seed}: {times}  first loss {mine:.5f} : {own:.5f}  same names {found['same names']:.3f}  "
@@ -238,7 +243,7 @@ def print_ratios(turns: list[Turn], device: torch.device) -> None:
     """The recipe's time over ours: median, least and greatest of the turns."""
     print(f"\n{turns[0]['parameters']:,} parameters")
     for clock, name in enumerate(("CPU time", "wall time")):
-        for part in PARTS:
+        for part in (part for part in PARTS if part in turns[0]):
             ratios = [each[part][1][clock] / each[part][0][clock] for each in turns]
             decides = " *" if clock == int(device.type == "cuda") else ""
             print(f"{part:15}{name:12}{np.median(ratios):6.2f}x  ({min(ratios):.2f} to {max(ratios):.2f}){decides}")

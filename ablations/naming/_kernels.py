@@ -10,9 +10,28 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-PROGRAMS = 264  # that share the rows of a backward pass: two for each multiprocessor of an H100
+PROGRAMS = 1056  # that share the rows of a backward pass: eight for each multiprocessor of an H100
+ROWS = 8  # of each of them at least
 COLUMNS = 1024  # of a block of the activation
-SITES = tl.constexpr(4096)  # calls of a step at most: each has a seed of its own
+SITES = tl.constexpr(4096)  # calls of a step at most: each has a key of its own
+
+
+@triton.jit
+def _mixed(number):
+    """A hash of 32 bits to 32 bits (Wellons 2018, "Prospecting for hash functions": lowbias32)."""
+    number = number ^ (number >> 16)
+    number = number * 0x7FEB352D
+    number = number ^ (number >> 15)
+    number = number * 0x846CA68B
+    return number ^ (number >> 16)
+
+
+@triton.jit
+def _kept(seed, site, place, dropout):
+    """Which places are kept: a hash under two keys stands for a random number. Philox would take longer than it all."""
+    key = _mixed((tl.load(seed) * SITES + site).to(tl.uint32))
+    number = _mixed(_mixed(place.to(tl.uint32) ^ key) ^ _mixed(key))
+    return (number >> 8).to(tl.float32) * (1.0 / 16777216.0) >= dropout
 
 
 @triton.jit(do_not_specialize=["site"])
@@ -27,8 +46,7 @@ def _add_norm(
     value = tl.load(states + place, mask=inside, other=0.0).to(tl.float32)
     value += tl.load(bias + at, mask=inside, other=0.0)
     if HAS_DROPOUT:
-        kept = tl.rand(tl.load(seed) * SITES + site, place) >= dropout
-        value = tl.where(kept, value / (1.0 - dropout), 0.0)
+        value = tl.where(_kept(seed, site, place, dropout), value / (1.0 - dropout), 0.0)
     value += tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
     mean = tl.sum(value, 0) / width
     centred = tl.where(inside, value - mean, 0.0)
@@ -66,8 +84,7 @@ def _add_norm_backward(
         found = (scaled - (normed * along + level)) * scale
         tl.store(to_residual + place, found, mask=inside)
         if HAS_DROPOUT:
-            kept = tl.rand(tl.load(seed) * SITES + site, place) >= dropout
-            found = tl.where(kept, found / (1.0 - dropout), 0.0)
+            found = tl.where(_kept(seed, site, place, dropout), found / (1.0 - dropout), 0.0)
             tl.store(to_states + place, found, mask=inside)
         to_weight += grad * normed
         to_shift += grad
@@ -77,13 +94,14 @@ def _add_norm_backward(
     tl.store(sums + (2 * programs + program) * width + at, to_bias, mask=inside)
 
 
-@triton.jit(do_not_specialize=["elements"])
-def _gelu(states, bias, out, elements, width, BLOCK: tl.constexpr):
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < elements
-    value = tl.load(states + at, mask=inside, other=0.0).to(tl.float32)
-    value += tl.load(bias + at % width, mask=inside, other=0.0)
-    tl.store(out + at, value * 0.5 * (1.0 + tl.erf(value * 0.7071067811865476)), mask=inside)
+@triton.jit
+def _gelu(states, bias, out, width, BLOCK: tl.constexpr):
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < width
+    place = tl.program_id(0) * width + at
+    value = tl.load(states + place, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(bias + at, mask=inside, other=0.0)
+    tl.store(out + place, value * 0.5 * (1.0 + tl.erf(value * 0.7071067811865476)), mask=inside)
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -102,6 +120,10 @@ def _gelu_backward(given, states, bias, to_states, sums, rows, width, BLOCK: tl.
         tl.store(to_states + place, found, mask=inside)
         to_bias += found
     tl.store(sums + program * width + at, to_bias, mask=inside)
+
+
+def _programs(rows: int) -> int:
+    return max(1, min(PROGRAMS, rows // ROWS))
 
 
 class AddNorm(torch.autograd.Function):
@@ -128,7 +150,7 @@ class AddNorm(torch.autograd.Function):
         whole, mean, scale, weight, seed = ctx.saved_tensors
         rows, width = whole.shape
         given = given.contiguous()
-        programs = min(PROGRAMS, rows)
+        programs = _programs(rows)
         to_residual = torch.empty_like(whole)
         drops = ctx.dropout > 0.0
         to_states = torch.empty_like(whole, dtype=ctx.kind) if drops else to_residual
@@ -147,8 +169,9 @@ class Gelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, bias: Tensor) -> Tensor:
         out = torch.empty_like(states)
-        blocks = triton.cdiv(states.numel(), COLUMNS)
-        _gelu[(blocks,)](states, bias, out, states.numel(), states.shape[1], BLOCK=COLUMNS)
+        rows, width = states.shape
+        block = min(COLUMNS, triton.next_power_of_2(width))
+        _gelu[(rows, triton.cdiv(width, block))](states, bias, out, width, BLOCK=block)
         ctx.save_for_backward(states, bias)
         return out
 
@@ -156,7 +179,7 @@ class Gelu(torch.autograd.Function):
     def backward(ctx: Any, given: Tensor) -> Any:  # type: ignore[override]
         states, bias = ctx.saved_tensors
         rows, width = states.shape
-        programs = min(PROGRAMS, rows)
+        programs = _programs(rows)
         to_states = torch.empty_like(states)
         sums = torch.empty(programs, width, device=states.device, dtype=torch.float32)
         block = min(COLUMNS, triton.next_power_of_2(width))

@@ -15,9 +15,9 @@ from ablations.naming.caching import pack
 from ablations.naming.config import Config
 from ablations.naming.cost import Cost
 from ablations.naming.data import Encoded, Split
+from ablations.naming.graphs import Scorer
 from ablations.naming.heads import NamingModel
 from ablations.naming.metrics import score
-from ablations.naming.optimisation import autocast
 from ablations.plan import seed_for
 
 
@@ -37,7 +37,13 @@ class Evaluated:
 
 
 def evaluate(
-    model: NamingModel, data: Encoded, split: Split, config: Config, device: torch.device, cost: Cost
+    model: NamingModel,
+    data: Encoded,
+    split: Split,
+    config: Config,
+    device: torch.device,
+    cost: Cost,
+    scorer: Scorer | None = None,
 ) -> Evaluated:
     """Scores a split: the loss as in training, and the metrics of the predicted names.
 
@@ -48,14 +54,15 @@ def evaluate(
         config: The experiment's config.
         device: Where to compute.
         cost: Its FLOPs are added to.
+        scorer: Of this model, where the split will be scored again.
     """
     model.eval()
+    scorer = scorer or Scorer(model, config, device)
     loss_sum, losses = torch.zeros((), dtype=torch.float64, device=device), 0
     found: list[tuple[NDArray[np.int64], Tensor]] = []
-    for rows in evaluation_order(split.input_lengths_uncut, config.evaluation.batch_samples):
+    for index, rows in enumerate(evaluation_order(split.input_lengths_uncut, config.evaluation.batch_samples)):
         batch = make_batch(split, rows, data.specials.pad, data.specials.bos, fixed_widths(config))
-        with torch.inference_mode(), autocast(config.training, device):
-            scored = model.score(model.tensors(batch, device), config.data.output_tokens)
+        scored = scorer.score(split, index, batch)
         loss_sum += scored.total.double()
         losses += scored.losses
         found.append((rows, scored.ids))

@@ -1,4 +1,4 @@
-"""Training steps on a GPU: over real tokens alone (``packed.py``), recorded as CUDA graphs and launched as one.
+"""Steps and scores on a GPU: training over real tokens alone (``packed.py``), both recorded as CUDA graphs.
 
 A graph repeats what it has recorded, on the same memory. So batches are filled up to a few shapes, each with a buffer
 and a graph of its own, and what changes (the rate, the seed of dropout) lies on the device, too. The first step of a
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ablations.naming import fused
 from ablations.naming.batches import Batch
 from ablations.naming.config import Config
-from ablations.naming.heads import NamingModel
+from ablations.naming.data import Split
+from ablations.naming.heads import NamingModel, Scored, Tensors
 from ablations.naming.optimisation import autocast, set_rate
 from ablations.naming.packed import IGNORED, Packed, PackedLoss, fits, pack
 
@@ -66,6 +67,8 @@ class PackedSteps:
         self._loss = PackedLoss(model, config, torch.bfloat16 if half else torch.float32)
         self._samples = config.training.batch_samples
         self._multiple = max(FEWEST_TOKENS, self._samples * config.data.input_tokens // SHAPES)
+        self._longest = max(2, config.data.input_tokens)
+        self._fillers = -(-(self._multiple - 1) // (self._longest - 1))  # so many that none is longer than a body
         self._by_shape: dict[tuple[int, int], _Recorded] = {}
         self._on_gpu = device.type == "cuda"
         self.records = self._on_gpu and os.environ.get(SWITCH) != "packed"
@@ -93,9 +96,10 @@ class PackedSteps:
             rate: Learning rate.
             seed: Of dropout, 0 to 2**31 - 1.
         """
-        tokens = _rounded(int(batch.mask.sum()) + 1, self._multiple)
-        name_tokens = _rounded(int(batch.real.sum()) + 1, 2 * self._samples)
-        packed = pack(batch, self._model.special, tokens, name_tokens)
+        fillers = self._fillers
+        tokens = _rounded(int(batch.mask.sum()) + fillers, self._multiple)
+        name_tokens = _rounded(int(batch.real.sum()) + fillers, 2 * self._samples)
+        packed = pack(batch, self._model.special, tokens, name_tokens, fillers)
         host = torch.from_numpy(np.concatenate([[seed], packed], dtype=np.int32))
         if not self._on_gpu:
             set_rate(self._optimizer, rate)
@@ -132,9 +136,9 @@ class PackedSteps:
         self._model.train()
         self._loss.stacks.refresh()
         self._loss.seed.copy_(buffer[:1])
-        batch = Packed.of(buffer[1:], samples, tokens, name_tokens)
-        longest, longest_name = max(data.input_tokens, self._multiple), max(data.output_tokens, 2 * self._samples)
-        total = self._loss.total(batch, longest, longest_name, training.label_smoothing)
+        batch = Packed.of(buffer[1:], samples + self._fillers, tokens, name_tokens)
+        longest_name = max(data.output_tokens, 2 * self._samples // self._fillers + 1)
+        total = self._loss.total(batch, self._longest, longest_name, training.label_smoothing)
         loss = total / (batch.labels != IGNORED).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         self._loss.stacks.collect()
@@ -143,6 +147,62 @@ class PackedSteps:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return loss.detach(), norm.detach()
+
+
+class Scorer:
+    """Scores the batches of splits; on a GPU those that come again are recorded, each as one graph.
+
+    Args:
+        model: Its weights may change, its shape may not.
+        config: The experiment's config.
+        device: Where it is.
+    """
+
+    def __init__(self, model: NamingModel, config: Config, device: torch.device):
+        self._model, self._config, self._device = model, config, device
+        self._records = device.type == "cuda" and os.environ.get(SWITCH) not in ("packed", "padded")
+        self._seen: dict[tuple[int, int], tuple[Split, Tensors]] = {}
+        self._recorded: dict[tuple[int, int], tuple[Any, Scored]] = {}
+        if self._records:
+            self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
+
+    def score(self, split: Split, index: int, batch: Batch) -> Scored:
+        """Losses and names of a batch; what it returns is overwritten when the same batch is scored again.
+
+        Args:
+            split: Where it is from.
+            index: Which of the split's batches it is: the same samples each time.
+            batch: Padded; on the host.
+        """
+        key = id(split), index
+        if key in self._recorded:
+            graph, scored = self._recorded[key]
+            graph.replay()
+            return scored
+        if not self._records:
+            return self._compute(self._model.tensors(batch, self._device))
+        if key not in self._seen:
+            self._seen[key] = split, self._model.tensors(batch, self._device)  # the split is kept, and so its id
+            return self._compute(self._seen[key][1])
+        return self._record(key)
+
+    def _record(self, key: tuple[int, int]) -> Scored:
+        graph = torch.cuda.CUDAGraph()
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(self._pool, "thread_local")
+            try:
+                scored = self._compute(self._seen[key][1])
+            finally:
+                graph.capture_end()
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+        self._recorded[key] = graph, scored
+        graph.replay()
+        return scored
+
+    def _compute(self, tensors: Tensors) -> Scored:
+        with torch.inference_mode(), autocast(self._config.training, self._device):
+            return self._model.score(tensors, self._config.data.output_tokens)
 
 
 def _rounded(number: int, multiple: int) -> int:

@@ -46,15 +46,15 @@ def is_known(model: NamingModel) -> bool:
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch on the device; behind the samples comes one more sequence of fillers, whose labels are ignored.
+    """A batch on the device; behind the samples come sequences of fillers, whose labels are ignored.
 
     Attributes:
         ids: Of the bodies' tokens, ``(tokens,)``.
         positions: As the encoder counts them, ``(tokens,)``.
-        bodies: Where each body begins, and the end, ``(samples + 2,)``.
+        bodies: Where each body begins, and the end, ``(sequences + 1,)``.
         name_ids: Start mark and tokens of the names but the last, ``(name tokens,)``.
         name_positions: ``(name tokens,)``.
-        names: Where each name begins, and the end, ``(samples + 2,)``.
+        names: Where each name begins, and the end, ``(sequences + 1,)``.
         labels: The names' tokens, ``(name tokens,)``.
     """
 
@@ -67,24 +67,25 @@ class Packed:
     labels: Tensor
 
     @classmethod
-    def of(cls, buffer: Tensor, samples: int, tokens: int, name_tokens: int) -> Packed:
+    def of(cls, buffer: Tensor, sequences: int, tokens: int, name_tokens: int) -> Packed:
         """Views of what :func:`pack` has made."""
-        body, name, spans = tokens, name_tokens, samples + 2
+        body, name, spans = tokens, name_tokens, sequences + 1
         return cls(*buffer.split([body, body, spans, name, name, spans, name]))
 
 
-def pack(batch: Batch, special: Specials, tokens: int, name_tokens: int) -> NDArray[np.int32]:
+def pack(batch: Batch, special: Specials, tokens: int, name_tokens: int, fillers: int) -> NDArray[np.int32]:
     """All of a batch in one array, filled up.
 
     Args:
         batch: Padded.
         special: Ids of the special tokens.
-        tokens: Of the bodies, fillers included: one at least.
+        tokens: Of the bodies, fillers included.
         name_tokens: Of the names, likewise.
+        fillers: Sequences to fill up with: a token at least for each.
     """
     pad = special.pad
-    in_bodies, bodies = _spans(batch.mask.astype(bool), tokens)
-    in_names, names = _spans(batch.real, name_tokens)
+    in_bodies, bodies = _spans(batch.mask.astype(bool), tokens, fillers)
+    in_names, names = _spans(batch.real, name_tokens, fillers)
     parts = (
         _filled(batch.inputs[in_bodies], tokens, pad),
         _filled(in_bodies[1] + pad + 1, tokens, pad),  # as RoBERTa counts positions: from behind the padding's
@@ -97,8 +98,10 @@ def pack(batch: Batch, special: Specials, tokens: int, name_tokens: int) -> NDAr
     return np.concatenate(parts).astype(np.int32)
 
 
-def _spans(real: NDArray[np.bool_], size: int) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.int64]]:
-    return real.nonzero(), np.concatenate([[0], real.sum(1).cumsum(), [size]])
+def _spans(real: NDArray[np.bool_], size: int, fillers: int) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.int64]]:
+    ends = np.concatenate([[0], real.sum(1).cumsum()])
+    rest = size - ends[-1]
+    return real.nonzero(), np.concatenate([ends, ends[-1] + rest * np.arange(1, fillers + 1) // fillers])
 
 
 def _filled(values: NDArray[Any], size: int, filler: int) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ from ablations.naming.config import Config
 from ablations.naming.cost import Cost, peak_memory_mb
 from ablations.naming.data import Encoded
 from ablations.naming.evaluation import Evaluated, evaluate, fixed_subset
-from ablations.naming.graphs import steps_for
+from ablations.naming.graphs import Scorer, steps_for
 from ablations.naming.guard import Event, Guard, Log, RollBack, Taken, memory_named
 from ablations.naming.handover import TakenOver
 from ablations.naming.heads import NamingModel
@@ -139,6 +139,7 @@ class Trainer:
         self._model = model_for(config, data, seed).to(device)
         self._optimizer = make_optimizer(self._model, training, device)
         self._packed = steps_for(self._model, self._optimizer, config, device)
+        self._scorer = Scorer(self._model, config, device)
         self._best, self._cost = Best(config.evaluation.select_by), Cost()
         self._guard = Guard(training, events, log, lambda rows: [data.train.ids[row] for row in rows])
         self._journal = Journal(log, self._guard, LOG_EVERY_STEPS.get(device.type, 1))
@@ -255,7 +256,7 @@ class Trainer:
         for name, split in splits.items():
             self._do(f"scoring {name.replace('train_eval', 'training')} samples after step {self.step}")
             with self._cost.clock("evaluation"):
-                scored = evaluate(self._model, self._data, split, self._config, self._device, self._cost)
+                scored = evaluate(self._model, self._data, split, self._config, self._device, self._cost, self._scorer)
             for metric, value in scored.scores.items():
                 self._log(f"{name}_{metric}", value, self.step)
             found[name] = scored.scores

@@ -14,9 +14,11 @@ from torch import nn
 
 from ablations.naming import fused
 from ablations.naming.batches import fixed_widths, make_batch
+from ablations.naming.cost import Cost
 from ablations.naming.data import load_data
+from ablations.naming.evaluation import evaluate
 from ablations.naming.experiment import cache_dir
-from ablations.naming.graphs import SWITCH, PackedSteps
+from ablations.naming.graphs import SWITCH, PackedSteps, Scorer
 from ablations.naming.model import model_for
 from ablations.naming.optimisation import compute_repeatably, make_optimizer, train_step
 from ablations.naming.training import train
@@ -136,6 +138,22 @@ def test_a_training_with_dropout_repeats_to_the_bit(data, precision, kind, monke
         plain, unrecorded = outcome(data, config, monkeypatch, "packed")
         assert unrecorded == log, "a recorded step must be the step itself"
         assert plain.scores == first.scores
+
+
+@pytest.mark.parametrize("kind", ["sequence", "parallel", "set"])
+def test_a_recorded_score_is_that_of_the_weights_as_they_are(data, kind, monkeypatch):
+    monkeypatch.setenv(SWITCH, "graphs")
+    config = config_of(**{**WIDER, "decoder": {"heads": 2, "kind": kind}}, evaluation={"batch_samples": 16})
+    model = model_for(config, data, 0).to(GPU)
+    recorded = Scorer(model, config, GPU)
+    for _ in range(4):
+        expected = evaluate(model, data, data.validation, config, GPU, Cost())
+        found = evaluate(model, data, data.validation, config, GPU, Cost(), recorded)
+        assert found == expected
+        with torch.no_grad():
+            for each in model.parameters():
+                each.mul_(0.9)
+    assert len(recorded._recorded) == 4
 
 
 def test_a_gpu_scores_as_the_cpu_does(data, monkeypatch):
