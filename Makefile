@@ -1,8 +1,9 @@
 # make study   sets up, runs study.yaml with the profile that fits this machine, renders its report
 # make test    sets up and passes all tests;  make test-fast leaves out what trains, renders or starts processes
+# make test-gpu  what a GPU computes; the other tests use none
 # make lint    formatting, lint, import bans and types
 # make docs    the documentation as a site, in site/
-.PHONY: study test test-fast lint docs setup setup-dev
+.PHONY: study test test-fast test-gpu lint docs setup setup-dev
 
 BIN := .venv/bin
 export MPLBACKEND := Agg
@@ -28,6 +29,9 @@ test: setup-dev
 
 test-fast: setup-dev
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+test-gpu: setup-dev
+	ABLATIONS_TEST_GPU=1 $(BIN)/python -m pytest -q tests/gpu
 
 lint: setup-dev
 	$(BIN)/ruff format --check .

@@ -139,8 +139,8 @@ def turn(config: Config, data: Encoded, validation: Split, seed: int, steps: int
             lambda size=size: recipe.generate(validation, size),  # type: ignore[misc]
         )
     for part, pair in pairs.items():
-        if device.type == "cuda":  # a split is recorded when it is scored the second time, and replayed from then on
-            pair[0](), pair[0]()
+        if device.type == "cuda":  # a split is recorded when it is scored for the first time, and replayed from then on
+            pair[0]()
         clocks = clocks_of(device)
         for _ in range(2):
             for who, clock, work in zip(("ours", "recipe"), clocks, pair, strict=True):

@@ -150,19 +150,22 @@ class PackedSteps:
 
 
 class Scorer:
-    """Scores the batches of splits; on a GPU those that come again are recorded, each as one graph.
+    """Scores the batches of splits; on a GPU each is recorded as one graph when it is met for the first time.
+
+    What a graph finds can differ by a rounding from what is computed without one, so scores that are to be compared
+    with each other all come from graphs.
 
     Args:
         model: Its weights may change, its shape may not.
         config: The experiment's config.
         device: Where it is.
+        again: Whether the same batches will be scored again: nothing else is worth recording.
     """
 
-    def __init__(self, model: NamingModel, config: Config, device: torch.device):
+    def __init__(self, model: NamingModel, config: Config, device: torch.device, *, again: bool):
         self._model, self._config, self._device = model, config, device
-        self._records = device.type == "cuda" and os.environ.get(SWITCH) not in ("packed", "padded")
-        self._seen: dict[tuple[int, int], tuple[Split, Tensors]] = {}
-        self._recorded: dict[tuple[int, int], tuple[Any, Scored]] = {}
+        self._records = again and device.type == "cuda" and os.environ.get(SWITCH) not in ("packed", "padded")
+        self._recorded: dict[tuple[int, int], tuple[Any, Scored, Split, Tensors]] = {}
         if self._records:
             self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
@@ -174,31 +177,32 @@ class Scorer:
             index: Which of the split's batches it is: the same samples each time.
             batch: Padded; on the host.
         """
-        key = id(split), index
-        if key in self._recorded:
-            graph, scored = self._recorded[key]
-            graph.replay()
-            return scored
         if not self._records:
             return self._compute(self._model.tensors(batch, self._device))
-        if key not in self._seen:
-            self._seen[key] = split, self._model.tensors(batch, self._device)  # the split is kept, and so its id
-            return self._compute(self._seen[key][1])
-        return self._record(key)
+        key = id(split), index
+        if key not in self._recorded:
+            tensors = self._model.tensors(batch, self._device)
+            self._recorded[key] = (
+                *self._record(tensors),
+                split,
+                tensors,
+            )  # kept: the graph reads them, the key is an id
+        graph, scored, _, _ = self._recorded[key]
+        graph.replay()
+        return scored
 
-    def _record(self, key: tuple[int, int]) -> Scored:
+    def _record(self, tensors: Tensors) -> tuple[Any, Scored]:
         graph = torch.cuda.CUDAGraph()
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
+            self._compute(tensors)  # warms up what it needs
             graph.capture_begin(self._pool, "thread_local")
             try:
-                scored = self._compute(self._seen[key][1])
+                scored = self._compute(tensors)
             finally:
                 graph.capture_end()
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
-        self._recorded[key] = graph, scored
-        graph.replay()
-        return scored
+        return graph, scored
 
     def _compute(self, tensors: Tensors) -> Scored:
         with torch.inference_mode(), autocast(self._config.training, self._device):

@@ -70,7 +70,7 @@ class Packed:
     def of(cls, buffer: Tensor, sequences: int, tokens: int, name_tokens: int) -> Packed:
         """Views of what :func:`pack` has made."""
         body, name, spans = tokens, name_tokens, sequences + 1
-        return cls(*buffer.split([body, body, spans, name, name, spans, name]))
+        return cls(*torch.split(buffer, [body, body, spans, name, name, spans, name]))
 
 
 def pack(batch: Batch, special: Specials, tokens: int, name_tokens: int, fillers: int) -> NDArray[np.int32]:
@@ -121,7 +121,7 @@ class Stacks:
         self._kind = kind
         self._leaves: list[tuple[Tensor, list[nn.Parameter]]] = []
         self._copies: list[Tensor] = []
-        self._parameters: list[nn.Parameter] = []
+        self._parameters: list[Tensor] = []
 
     def stack(self, parameters: Iterable[nn.Parameter], multiple: int = 1) -> Tensor:
         """A leaf of the parameters one above the other, with rows of zeros up to a multiple."""
@@ -164,7 +164,7 @@ class Stacks:
 
 def _parts(leaf: Tensor, parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:
     sizes = [len(each) for each in parameters]
-    return leaf.detach().split([*sizes, len(leaf) - sum(sizes)])[: len(sizes)]
+    return torch.split(leaf.detach(), [*sizes, len(leaf) - sum(sizes)])[: len(sizes)]
 
 
 class PackedLoss:
@@ -307,7 +307,8 @@ def _one_by_one(
 ) -> Tensor:
     sizes, seen_sizes = (each.starts.diff().tolist() for each in (asking, seen))
     found = []
-    for q, k, v in zip(query.split(sizes), key.split(seen_sizes), value.split(seen_sizes), strict=True):
-        heads_first = (each.transpose(0, 1) for each in (q, k, v))
-        found.append(nn.functional.scaled_dot_product_attention(*heads_first, None, dropout, causal).transpose(0, 1))
+    split = torch.split
+    for part in zip(split(query, sizes), split(key, seen_sizes), split(value, seen_sizes), strict=True):
+        q, k, v = (each.transpose(0, 1) for each in part)
+        found.append(nn.functional.scaled_dot_product_attention(q, k, v, None, dropout, causal).transpose(0, 1))
     return torch.cat(found)

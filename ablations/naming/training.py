@@ -139,7 +139,7 @@ class Trainer:
         self._model = model_for(config, data, seed).to(device)
         self._optimizer = make_optimizer(self._model, training, device)
         self._packed = steps_for(self._model, self._optimizer, config, device)
-        self._scorer = Scorer(self._model, config, device)
+        self._scorer = Scorer(self._model, config, device, again=True)
         self._best, self._cost = Best(config.evaluation.select_by), Cost()
         self._guard = Guard(training, events, log, lambda rows: [data.train.ids[row] for row in rows])
         self._journal = Journal(log, self._guard, LOG_EVERY_STEPS.get(device.type, 1))
