@@ -19,8 +19,20 @@ _TRANSPARENT = {"time", "timeit", "capture", "prun"}
 """Magics of a cell whose code is Python all the same."""
 
 
+class _Placed:
+    """What stands on a line of a cell, or of a script, whose cell is 0."""
+
+    cell: int
+    line: int
+
+    @property
+    def place(self) -> str:
+        """Where, in words."""
+        return f"cell {self.cell}, line {self.line}" if self.cell else f"line {self.line}"
+
+
 @dataclass(frozen=True)
-class Found:
+class Found(_Placed):
     """A literal and where it stands.
 
     Attributes:
@@ -35,24 +47,14 @@ class Found:
     cell: int
     line: int
 
-    @property
-    def place(self) -> str:
-        """Where, in words."""
-        return f"cell {self.cell}, line {self.line}" if self.cell else f"line {self.line}"
-
 
 @dataclass(frozen=True)
-class Statement:
+class Statement(_Placed):
     """A statement without its settings, as text that is the same where only settings differ."""
 
     text: str
     cell: int
     line: int
-
-    @property
-    def place(self) -> str:
-        """Where, in words."""
-        return f"cell {self.cell}, line {self.line}" if self.cell else f"line {self.line}"
 
 
 @dataclass

@@ -62,14 +62,7 @@ def sentence(conclusion: Conclusion, *, label: str | None = None, unit: str = ""
 def brief(conclusion: Conclusion, *, label: str | None = None, unit: str = "", metric: str | None = None) -> str:
     """Words a conclusion in one sentence: the verdict with its test, and the marks that change its weight.
 
-    Args:
-        conclusion: What is concluded.
-        label: Name of the arm for readers; by default its own name.
-        unit: Unit of the metric, put after figures.
-        metric: Name of the metric for readers; by default its own name.
-
-    Returns:
-        Plain text. Spaces inside figures are ordinary ones.
+    For arguments and text see :func:`sentence`.
     """
     words = _words(conclusion, label, unit, metric)
     verdict = _CORE[conclusion.verdict](words)[0].removesuffix(".")

@@ -2,33 +2,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import comparisons
 import pytest
 
-from ablations.analysis.results import FLAGS, VERDICTS, Comparison
+from ablations.analysis.results import FLAGS, VERDICTS
 from ablations.analysis.verdict import decide, raise_flags
 
-TESTED = Comparison(
-    arm="arm",
-    baseline="base",
-    metric="f1",
-    direction="max",
-    alpha=0.05,
-    family="main",
+TESTED = replace(
+    comparisons.WIDE,
     family_size=10,
     seeds=tuple(range(10)),
-    unpaired_arm=(),
-    unpaired_baseline=(),
     differences=(0.02,) * 9 + (0.03,),
     n=10,
     n_planned=10,
     n_ok=10,
-    n_diverged=0,
-    n_lost=0,
     baseline_ok=10,
-    baseline_diverged=0,
-    baseline_lost=0,
     arm_mean=0.52,
-    baseline_mean=0.50,
     difference=0.02,
     ci_low=0.015,
     ci_high=0.025,

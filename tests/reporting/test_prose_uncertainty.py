@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import comparisons
 import pytest
 
 from ablations.analysis.examples import ExampleInterval
 from ablations.analysis.importance import Share
-from ablations.analysis.results import POOLED_HIDDEN, Comparison
+from ablations.analysis.results import POOLED_HIDDEN
 from ablations.analysis.selection import Pick
 from ablations.reporting.prose_uncertainty import (
     families_words,
@@ -23,31 +24,7 @@ from ablations.reporting.prose_uncertainty import (
     wider_sentence,
 )
 
-WIDE = Comparison(
-    arm="wide",
-    baseline="baseline",
-    metric="f1",
-    direction="max",
-    alpha=0.05,
-    family="main",
-    family_size=8,
-    seeds=(0, 1, 2, 3, 4),
-    unpaired_arm=(),
-    unpaired_baseline=(),
-    differences=(0.05, 0.04, 0.06, 0.03, 0.03),
-    n=5,
-    n_planned=5,
-    n_ok=5,
-    n_diverged=0,
-    n_lost=0,
-    baseline_ok=5,
-    baseline_diverged=0,
-    baseline_lost=0,
-    difference=0.042,
-    p=0.0004,
-    verdict="helps",
-    smallest_effect=0.02,
-)
+WIDE = replace(comparisons.WIDE, smallest_effect=0.02)
 # se .02 with 12 degrees of freedom: t(.975) = 2.1788, t(.95) = 1.7823; the seeds alone (t(.975, 4) = 2.776) are less
 CROSSES = ExampleInterval("wide", 5, 2000, 0.042, 0.02, 0.008, 12.0, -0.0016, 0.0856)
 CLEAR = replace(CROSSES, low=0.0116, high=0.0724)

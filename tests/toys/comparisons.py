@@ -1,0 +1,41 @@
+"""Comparisons that tests vary."""
+
+from ablations.analysis.results import Comparison
+
+WIDE = Comparison(
+    arm="wide",
+    baseline="baseline",
+    metric="f1",
+    direction="max",
+    alpha=0.05,
+    family="main",
+    family_size=8,
+    seeds=(0, 1, 2, 3, 4),
+    unpaired_arm=(),
+    unpaired_baseline=(),
+    differences=(0.05, 0.04, 0.06, 0.03, 0.03),
+    n=5,
+    n_planned=5,
+    n_ok=5,
+    n_diverged=0,
+    n_lost=0,
+    baseline_ok=5,
+    baseline_diverged=0,
+    baseline_lost=0,
+    arm_mean=0.542,
+    baseline_mean=0.50,
+    difference=0.042,
+    ci_low=0.021,
+    ci_high=0.063,
+    ci90_low=0.026,
+    ci90_high=0.058,
+    p=0.0004,
+    p_adjusted=0.003,
+    p_signflip=0.0625,
+    smallest_bound=0.05801,
+    better=5,
+    failure_low=0.0,
+    failure_high=0.522,
+    verdict="helps",
+)
+"""An arm that helps on five seeds."""
