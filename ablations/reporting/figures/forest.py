@@ -83,13 +83,8 @@ def draw(
         box = (left / style.WIDTH, BOTTOM / height, 1 - (left + right) / style.WIDTH, body / height)
         axes = figure.add_axes(box)
         axes.set(xlim=limits, ylim=(body, 0), xlabel=f"difference from the baseline, {style.shorten(metric)}")
-        axes.spines["left"].set_visible(False)
-        axes.set_yticks([])
         axes.locator_params(axis="x", nbins=max(3, int((style.WIDTH - left - right) / 0.6)))
-        axes.grid(True, axis="x")
-        if smallest:
-            axes.axvspan(-smallest, smallest, color=style.SHADE, lw=0, zorder=0)
-        axes.axvline(0, color=style.INK, lw=0.9, zorder=1)
+        style.difference_axis(axes, smallest, zero=0.9)
         _rows(axes, rows, names, texts, heights)
         _head(axes, limits, smallest, right)
         return figure

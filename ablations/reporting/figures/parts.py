@@ -68,13 +68,8 @@ def draw(rows: Sequence[Row], *, metric: str, smallest: float | None) -> Figure:
         axes = style.axes_at(figure, left, BOTTOM, style.WIDTH - left - 0.2, body)
         axes.set(xlim=_limits(rows, smallest), ylim=(len(rows), 0))
         axes.set_xlabel(f"difference, {style.shorten(metric)}")
-        axes.spines["left"].set_visible(False)
-        axes.set_yticks([])
-        axes.grid(True, axis="x")
+        style.difference_axis(axes, smallest)
         axes.tick_params(length=2.5)
-        if smallest:
-            axes.axvspan(-smallest, smallest, color=style.SHADE, lw=0, zorder=0)
-        axes.axvline(0, color=style.INK, lw=0.8, zorder=1)
         for at, (row, name) in enumerate(zip(rows, names, strict=True)):
             axes.annotate(name, (0, at + 0.5), xycoords=axes.get_yaxis_transform(), xytext=(-8, 0), ha="right",
                           textcoords="offset points", va="center", annotation_clip=False)  # fmt: skip

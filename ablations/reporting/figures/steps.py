@@ -57,13 +57,8 @@ def draw(rows: Sequence[Row], *, metric: str, smallest: float | None, decimals: 
         axes.set(xlim=_limits(rows, smallest), ylim=(len(rows), 0))
         axes.set_xlabel(f"difference from the baseline, {style.shorten(metric)}")
         axes.locator_params(axis="x", nbins=max(3, int((style.WIDTH - left - right) / 0.6)))
-        axes.spines["left"].set_visible(False)
-        axes.set_yticks([])
-        axes.grid(True, axis="x")
+        style.difference_axis(axes, smallest)
         axes.tick_params(length=2.5)
-        if smallest:
-            axes.axvspan(-smallest, smallest, color=style.SHADE, lw=0, zorder=0)
-        axes.axvline(0, color=style.INK, lw=0.8, zorder=1)
         _path(axes, rows, 1 if direction == "max" else -1)
         across = axes.get_yaxis_transform()
         for at, (name, text) in enumerate(zip(names, texts, strict=True)):

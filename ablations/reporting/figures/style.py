@@ -260,6 +260,22 @@ def roomy(values: NDArray[np.float64]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
+def difference_axis(axes: Axes, smallest: float | None, zero: float = 0.8) -> None:
+    """Makes the horizontal axis one of differences: no line at the side, zero marked, what is too small shaded.
+
+    Args:
+        axes: Rows of it are named beside it.
+        smallest: Smallest effect of interest.
+        zero: Width of the line at zero, points.
+    """
+    axes.spines["left"].set_visible(False)
+    axes.set_yticks([])
+    axes.grid(True, axis="x")
+    if smallest:
+        axes.axvspan(-smallest, smallest, color=SHADE, lw=0, zorder=0)
+    axes.axvline(0, color=INK, lw=zero, zorder=1)
+
+
 def quiet_grid(axes: Axes) -> None:
     """A faint grid behind the data."""
     axes.grid(True)
