@@ -23,7 +23,7 @@ from ablations.naming.config import Config
 from ablations.naming.data import Split
 from ablations.naming.heads import NamingModel, Scored, Tensors
 from ablations.naming.optimisation import autocast, set_rate
-from ablations.naming.packed import IGNORED, Packed, PackedLoss, fits, pack
+from ablations.naming.packed import IGNORED, Packed, PackedLoss, first_position, fits, pack
 
 SWITCH = "ABLATIONS_GPU_STEPS"  # graphs, or packed: without recording, or padded: Transformers' modules under autocast
 SHAPES = 32  # of the bodies' tokens at most: with more there is less to fill up, with fewer less to record
@@ -65,7 +65,7 @@ class PackedSteps:
         with autocast(config.training, device):
             half = torch.is_autocast_enabled(device.type)
         self._loss = PackedLoss(model, config, torch.bfloat16 if half else torch.float32)
-        self._samples = config.training.batch_samples
+        self._first, self._samples = first_position(model), config.training.batch_samples
         self._multiple = max(FEWEST_TOKENS, self._samples * config.data.input_tokens // SHAPES)
         self._longest = max(2, config.data.input_tokens)
         self._fillers = -(-(self._multiple - 1) // (self._longest - 1))  # so many that none is longer than a body
@@ -99,7 +99,7 @@ class PackedSteps:
         fillers = self._fillers
         tokens = _rounded(int(batch.mask.sum()) + fillers, self._multiple)
         name_tokens = _rounded(int(batch.real.sum()) + fillers, 2 * self._samples)
-        packed = pack(batch, self._model.special, tokens, name_tokens, fillers)
+        packed = pack(batch, self._model.special, self._first, tokens, name_tokens, fillers)
         host = torch.from_numpy(np.concatenate([[seed], packed], dtype=np.int32))
         if not self._on_gpu:
             set_rate(self._optimizer, rate)

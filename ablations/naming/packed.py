@@ -73,12 +73,19 @@ class Packed:
         return cls(*torch.split(buffer, [body, body, spans, name, name, spans, name]))
 
 
-def pack(batch: Batch, special: Specials, tokens: int, name_tokens: int, fillers: int) -> NDArray[np.int32]:
+def first_position(model: NamingModel) -> int:
+    """What the encoder calls the first token's position: RoBERTa counts from behind the padding's, BERT from 0."""
+    padding: int | None = getattr(model.encoder.embeddings, "padding_idx", None)
+    return 0 if padding is None else padding + 1
+
+
+def pack(batch: Batch, special: Specials, first: int, tokens: int, name_tokens: int, fillers: int) -> NDArray[np.int32]:
     """All of a batch in one array, filled up.
 
     Args:
         batch: Padded.
         special: Ids of the special tokens.
+        first: See :func:`first_position`.
         tokens: Of the bodies, fillers included.
         name_tokens: Of the names, likewise.
         fillers: Sequences to fill up with: a token at least for each.
@@ -88,7 +95,7 @@ def pack(batch: Batch, special: Specials, tokens: int, name_tokens: int, fillers
     in_names, names = _spans(batch.real, name_tokens, fillers)
     parts = (
         _filled(batch.inputs[in_bodies], tokens, pad),
-        _filled(in_bodies[1] + pad + 1, tokens, pad),  # as RoBERTa counts positions: from behind the padding's
+        _filled(in_bodies[1] + first, tokens, max(0, first - 1)),
         bodies,
         _filled(batch.shifted[in_names], name_tokens, pad),
         _filled(in_names[1], name_tokens, 0),

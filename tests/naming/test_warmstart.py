@@ -1,19 +1,25 @@
 """A decoder that starts from a checkpoint: what it takes, that it takes it right, and what it refuses."""
 
+import copy
 import dataclasses
 import importlib.util
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ablations.errors import DataError
 from ablations.files import cache_dir
+from ablations.naming.batches import Batch
 from ablations.naming.config import Config, Data, Decoder, Encoder, Evaluation, Model, Training
 from ablations.naming.data import load_data
 from ablations.naming.encoding import Specials
+from ablations.naming.graphs import PackedSteps
 from ablations.naming.model import build_model, model_for
+from ablations.naming.optimisation import make_optimizer, train_step
+from ablations.naming.packed import is_known
 from ablations.naming.training import train
 from ablations.schema import flatten, schema_of
 
@@ -179,3 +185,30 @@ def test_a_real_pretrained_encoder_serves_as_encoder_and_as_start_of_the_decoder
     trained = [value for name, value in losses if name == "train_loss"]
     assert sum(trained[-3:]) < 0.9 * sum(trained[:3])
     assert math.isfinite(outcome.scores["test_loss"])
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_the_steps_of_a_gpu_are_those_of_a_pretrained_encoder_and_warm_start(kind, tmp_path):
+    start = checkpoint(tmp_path, kind)
+    config = config_of(start)
+    plain = built(config)
+    other = copy.deepcopy(plain)
+    assert is_known(plain)
+    rng, lengths, names = np.random.default_rng(0), np.array([9, 4, 12]), np.array([2, 5, 3])
+    mask, real = (np.arange(each.max()) < each[:, None] for each in (lengths, names))
+    inputs = np.where(mask, rng.integers(5, 50, mask.shape), SPECIALS.pad)
+    labels = np.where(real, rng.integers(5, 50, real.shape), SPECIALS.pad)
+    shifted = np.concatenate([np.full((3, 1), SPECIALS.bos), labels[:, :-1]], axis=1)
+    batch = Batch(np.arange(3), inputs, mask.astype(np.int64), shifted, labels, real)
+    cpu, training = torch.device("cpu"), config.training
+    for model in (plain, other):
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        for part in (model.encoder.config, model.decoder.config):
+            part.hidden_dropout_prob = part.attention_probs_dropout_prob = 0.0
+    optimizers = [make_optimizer(model, training, cpu) for model in (plain, other)]
+    steps = PackedSteps(other, optimizers[1], config, cpu)
+    for _ in range(3):
+        expected = train_step(plain, optimizers[0], plain.tensors(batch, cpu), 1e-3, config, cpu)
+        torch.testing.assert_close(steps.step(batch, 1e-3, 1), expected, rtol=1e-4, atol=1e-5)
