@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 RECORDED_VARIABLES = (  # these change numbers, and hold none of their owner's business
-    "ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "MKL_CBWR", "MKL_NUM_THREADS",
-    "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "PYTHONHASHSEED",
+    "ABLATIONS_GPU_STEPS", "ABLATIONS_REPEATABLE", "ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_VISIBLE_DEVICES", "MKL_CBWR", "MKL_NUM_THREADS", "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS",
+    "ONEDNN_MAX_CPU_ISA", "PYTHONHASHSEED",
 )  # fmt: skip
 LONGEST_VALUE = 100  # characters; of these variables, none has reason to be longer
 _USER = re.compile(r"(?<=://)[^\s/?#@\"'<>]+@")

@@ -34,6 +34,7 @@ _DONE = {"", "completed", "complete", "finished", "finish", "ok", "done", "succe
 _FAILED = {"failed", "crashed", "killed", "error", "interrupted", "lost", "timeout", "preempted", "oom", "canceled",
            "cancelled", "aborted"}  # fmt: skip
 _RUNNING = {"running", "pending", "queued", "scheduled"}
+_GUARD = re.compile(r"^'(?=[=+\-@\t\r])")  # MLflow's page writes so what a spreadsheet would take for a formula
 _NOT_FINITE = re.compile(r"(?<![\w'\"])(nan|inf)(?![\w'\"])")
 Say = Any
 
@@ -75,7 +76,8 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     first = text.partition("\n")[0]
     between = max(",;\t", key=first.count)
     try:
-        found = [row for row in csv.reader(io.StringIO(text), delimiter=between, strict=True) if any(row)]
+        rows = csv.reader(io.StringIO(text), delimiter=between, strict=True)
+        found = [[_GUARD.sub("", cell) for cell in row] for row in rows if any(row)]
     except csv.Error as error:
         raise Damaged(f"expected a CSV file, found: {error}") from error
     if len(found) < 2:

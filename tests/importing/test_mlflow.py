@@ -98,3 +98,29 @@ def test_a_run_is_known_by_its_id_wherever_it_is_read_from(store):
     store.take("mlruns")
     assert "0 runs imported" in store.said and "8 runs changed since" in store.said  # they have curves now
     assert len(store.records()) == 8
+
+
+def test_the_table_that_mlflows_page_downloads_is_read_with_its_guards_against_formulas(place):
+    head = ["Start Time", "Duration", "Run ID", "Name", "Source Type", "Source Name", "User", "Status"]
+    rows = [[*head, "depth", "lr", "seed", "score"]]
+    for depth in (2, 4):
+        for seed in range(3):
+            about = [
+                "2024-03-05 10:11:12",
+                "1.2min",
+                f"{depth}{seed}" * 16,
+                "fox-1",
+                "LOCAL",
+                "train.py",
+                "me",
+                "FINISHED",
+            ]
+            rows.append([*about, str(depth), "0.1", str(seed), f"'-0.{depth}{seed}"])
+    text = "\n".join(",".join(f'"{cell}"' for cell in row) for row in rows)
+    (place.folder / "runs.csv").write_text(text)
+    records = place.take("runs.csv", metric=["score"]).records()
+    assert {key: record["scores"]["score"] for key, record in records.items()} == {
+        (arm, seed): float(f"-0.{depth}{seed}") for arm, depth in (("baseline", 2), ("depth", 4)) for seed in range(3)
+    }
+    assert place.loaded.baseline == {"depth": 2, "lr": 0.1}
+    assert {record["info"]["imported"]["tool"] for record in records.values()} == {"MLflow"}
