@@ -60,6 +60,7 @@ KINDS = {  # of kernels, by parts of their names; the first that fits
 }
 ADAMW_BYTES = 4 * 7  # per parameter: weight, gradient and two moments read, three of them written
 CLIP_BYTES = 4 * 3  # gradients read for their norm, read and written to be scaled
+MEMORY = (torch.cuda.max_memory_allocated, torch.cuda.max_memory_reserved)
 
 
 def main() -> None:
@@ -193,7 +194,7 @@ def measured(case: str, options: argparse.Namespace) -> dict[str, Any]:
         "ready_s": warm_s - steps * step_s, "fused": bool(trainer._packed and trainer._packed.facts["fused_by"]),
     }  # fmt: skip
     if device.type == "cuda":
-        found["memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
+        found["memory_gb"], found["reserved_gb"] = (each() / 2**30 for each in MEMORY)
     split, cost = fixed_subset(data.validation, 40 if case == "dry" else 2000), Cost()
     for _ in range(2):  # the first time they are recorded
         start = time.perf_counter()
@@ -269,7 +270,9 @@ def say(variant: str, found: dict[str, Any], rates: dict[str, float]) -> None:
     moved = found["parameters"] * (ADAMW_BYTES + CLIP_BYTES) / rates["bytes"] * 1e3
     floor = found["flops"] / rates["flops"] * 1e3 + moved
     reached = found["flops"] / (found["step_ms"] / 1e3) / rates["flops"]
-    memory = f"{found['memory_gb']:.1f} GB" if "memory_gb" in found else "not counted"
+    memory = (
+        f"{found['memory_gb']:.1f} GB, reserved {found['reserved_gb']:.1f}" if "memory_gb" in found else "not counted"
+    )
     print(
         f"  {variant:15}{found['step_ms']:8.2f} ms/step (host {found['host_ms']:.2f}, floor {floor:.2f}, of it AdamW "
         f"{moved:.2f})  {found['flops'] / 1e12:.3f} TFLOP/step  {reached:5.1%} of the matrix rate  "

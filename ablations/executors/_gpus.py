@@ -92,8 +92,10 @@ def peaks_mb(store: Store, footprint: Callable[[Mapping[str, Any]], str]) -> dic
             found[run["config_hash"]] = run_id, most
     peaks: dict[str, float] = {}
     for run_id, most in found.values():
-        name = footprint(store.read_record(run_id)["config"])
-        peaks[name] = max(most * UNSEEN, peaks.get(name, 0.0))
+        record = store.read_record(run_id)
+        reserved = ((record.get("info") or {}).get("cost") or {}).get("peak_reserved_mb") or 0.0
+        name = footprint(record["config"])
+        peaks[name] = max(most * UNSEEN, reserved, peaks.get(name, 0.0))
     return peaks
 
 

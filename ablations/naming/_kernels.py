@@ -13,7 +13,6 @@ from torch import Tensor
 PROGRAMS = 1056  # that share the rows of a backward pass: eight for each multiprocessor of an H100
 ROWS = 8  # of each of them at least
 COLUMNS = 1024  # of a block of the activation
-SITES = tl.constexpr(4096)  # calls of a step at most: each has a key of its own
 
 
 @triton.jit
@@ -29,7 +28,7 @@ def _mixed(number):
 @triton.jit
 def _kept(seed, site, place, dropout):
     """Which places are kept: a hash under two keys stands for a random number. Philox would take longer than it all."""
-    key = _mixed((tl.load(seed) * SITES + site).to(tl.uint32))
+    key = _mixed(_mixed(tl.load(seed).to(tl.uint32)) + site)
     number = _mixed(_mixed(place.to(tl.uint32) ^ key) ^ _mixed(key))
     return (number >> 8).to(tl.float32) * (1.0 / 16777216.0) >= dropout
 
@@ -39,7 +38,7 @@ def _add_norm(
     states, bias, residual, weight, shift, out, whole, mean_out, scale_out, seed, site, dropout, eps, width,
     HAS_DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0)
+    row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
     inside = at < width
     place = row * width + at
@@ -73,7 +72,7 @@ def _add_norm_backward(
     to_shift = tl.zeros([BLOCK], tl.float32)
     to_bias = tl.zeros([BLOCK], tl.float32)
     for row in range(program, rows, programs):
-        place = row * width + at
+        place = tl.cast(row, tl.int64) * width + at
         grad = tl.load(given + place, mask=inside, other=0.0).to(tl.float32)
         value = tl.load(whole + place, mask=inside, other=0.0).to(tl.float32)
         scale = tl.load(scale_in + row)
@@ -98,7 +97,7 @@ def _add_norm_backward(
 def _gelu(states, bias, out, width, BLOCK: tl.constexpr):
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = at < width
-    place = tl.program_id(0) * width + at
+    place = tl.program_id(0).to(tl.int64) * width + at
     value = tl.load(states + place, mask=inside, other=0.0).to(tl.float32)
     value += tl.load(bias + at, mask=inside, other=0.0)
     tl.store(out + place, value * 0.5 * (1.0 + tl.erf(value * 0.7071067811865476)), mask=inside)
@@ -112,7 +111,7 @@ def _gelu_backward(given, states, bias, to_states, sums, rows, width, BLOCK: tl.
     added = tl.load(bias + at, mask=inside, other=0.0)
     to_bias = tl.zeros([BLOCK], tl.float32)
     for row in range(program, rows, programs):
-        place = row * width + at
+        place = tl.cast(row, tl.int64) * width + at
         value = tl.load(states + place, mask=inside, other=0.0).to(tl.float32) + added
         grad = tl.load(given + place, mask=inside, other=0.0).to(tl.float32)
         below = 0.5 * (1.0 + tl.erf(value * 0.7071067811865476))

@@ -57,7 +57,7 @@ def evaluate(
         scorer: Of this model, where the split will be scored again.
     """
     model.eval()
-    scorer = scorer or Scorer(model, config, device, again=False)
+    scorer = scorer or Scorer(model, config, device)
     loss_sum, losses = torch.zeros((), dtype=torch.float64, device=device), 0
     found: list[tuple[NDArray[np.int64], Tensor]] = []
     for index, rows in enumerate(evaluation_order(split.input_lengths_uncut, config.evaluation.batch_samples)):

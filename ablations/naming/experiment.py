@@ -96,12 +96,13 @@ def checkpoints_of(device: torch.device, fingerprint: str, handover: Handover | 
     import torch
 
     from ablations.naming.checkpoints import Checkpoints
+    from ablations.naming.graphs import arithmetic
 
     folder, run = os.environ.get("ABLATIONS_RUN_DIR"), os.environ.get("ABLATIONS_RUN_KEY")
     if not folder or not run:
         return Checkpoints(handover=handover)
     threads = torch.get_num_threads() if device.type == "cpu" else "any"
-    key = "|".join((run, fingerprint, torch.__version__, device.type, str(threads)))
+    key = "|".join((run, fingerprint, torch.__version__, arithmetic(device), str(threads)))
     return Checkpoints(Path(folder) / "checkpoint" / "last.pt", key, handover)
 
 

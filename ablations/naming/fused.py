@@ -23,9 +23,9 @@ def kernels(device: str) -> Any:
         return None
     if device != "cuda" and not (device == "cpu" and os.environ.get(INTERPRETED) == "1"):
         return None
-    from ablations.naming import _kernels
-
     try:
+        from ablations.naming import _kernels
+
         _kernels.try_out(device)
     except Exception:  # no C compiler, a GPU that this Triton does not know: many libraries' own errors
         return None

@@ -8,35 +8,62 @@ the same steps are computed: tests compare them with the plain ones.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ablations.errors import AblationsError, one_of
 from ablations.naming import fused
 from ablations.naming.batches import Batch
 from ablations.naming.config import Config
 from ablations.naming.data import Split
-from ablations.naming.heads import NamingModel, Scored, Tensors
+from ablations.naming.heads import TAKE_4D_MASKS, NamingModel, Scored, SequenceModel, Tensors
 from ablations.naming.optimisation import autocast, set_rate
 from ablations.naming.packed import IGNORED, Packed, PackedLoss, first_position, fits, pack
 
-SWITCH = "ABLATIONS_GPU_STEPS"  # graphs, or packed: without recording, or padded: Transformers' modules under autocast
+SWITCH = "ABLATIONS_GPU_STEPS"
+WAYS = ("graphs", "packed", "padded")  # the default; the same without recording; Transformers' modules under autocast
 SHAPES = 32  # of the bodies' tokens at most: with more there is less to fill up, with fewer less to record
 FEWEST_TOKENS = 64  # to a multiple of which bodies are filled up at least
+WORTH = 3  # scorings of a split: with fewer, recording takes longer than it spares
+MOST_BATCHES = 128  # whose scoring is recorded: each holds a graph of thousands of kernels
+
+T = TypeVar("T")
 
 
 def steps_for(
     model: NamingModel, optimizer: torch.optim.Optimizer, config: Config, device: torch.device
 ) -> PackedSteps | None:
-    """How a run's steps are taken on a GPU; None for the plain way."""
-    if os.environ.get(SWITCH) == "padded" or not fits(model, device):
+    """How a run's steps are taken on a GPU; None for the plain way, which is also that of those who ask for padding."""
+    if way(device) == "padded" or config.training.padding == "maximum" or not fits(model, device):
         return None
     return PackedSteps(model, optimizer, config, device)
+
+
+def way(device: torch.device) -> str:
+    """Which of ``WAYS`` is taken on a device.
+
+    Raises:
+        AblationsError: The environment asks for another one.
+    """
+    found = os.environ.get(SWITCH) or WAYS[0]
+    if found not in WAYS:
+        raise AblationsError(f"{SWITCH}: {one_of('way', found, WAYS)}")
+    return found if device.type == "cuda" else "padded"
+
+
+def arithmetic(device: torch.device) -> str:
+    """What parts runs whose work is not to be continued by each other: recording changes no number, all else may."""
+    if device.type != "cuda":
+        return device.type
+    return f"cuda, {'padded' if way(device) == 'padded' else 'packed'}, fused {fused.kernels(device.type) is not None}"
 
 
 @dataclass
@@ -69,9 +96,11 @@ class PackedSteps:
         self._multiple = max(FEWEST_TOKENS, self._samples * config.data.input_tokens // SHAPES)
         self._longest = max(2, config.data.input_tokens)
         self._fillers = -(-(self._multiple - 1) // (self._longest - 1))  # so many that none is longer than a body
+        most = 2 * self._samples + self._fillers - 1  # fillers of names, in all
+        self._longest_name = max(config.data.output_tokens, -(-most // self._fillers))
         self._by_shape: dict[tuple[int, int], _Recorded] = {}
         self._on_gpu = device.type == "cuda"
-        self.records = self._on_gpu and os.environ.get(SWITCH) != "packed"
+        self.records = way(device) == "graphs"
         if self._on_gpu:
             self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
             rate = torch.zeros((), device=device)
@@ -113,32 +142,36 @@ class PackedSteps:
 
     def _on_stream(self, host: Tensor, samples: int, tokens: int, name_tokens: int) -> tuple[Tensor, Tensor]:
         recorded = self._by_shape.get((tokens, name_tokens))
-        if recorded is None or not self.records or samples != self._samples:
-            if samples == self._samples:
-                self._by_shape[tokens, name_tokens] = _Recorded(torch.empty_like(host, device=self._device))
+        if recorded is None and samples == self._samples:
+            self._by_shape[tokens, name_tokens] = _Recorded(torch.empty_like(host, device=self._device))
+        elif recorded is not None and recorded.graph is None and self.records and samples == self._samples:
+            self._record(recorded, tokens, name_tokens)
+        if recorded is None or recorded.graph is None or recorded.found is None or samples != self._samples:
             return self._compute(host.to(self._device, non_blocking=True), samples, tokens, name_tokens)
         recorded.buffer.copy_(host, non_blocking=True)
-        if recorded.graph is None:
-            recorded.graph = torch.cuda.CUDAGraph()
-            recorded.graph.capture_begin(self._pool, "thread_local")  # torch.cuda.graph would empty the cache each time
-            try:
-                recorded.found = self._compute(recorded.buffer, samples, tokens, name_tokens)
-            finally:
-                recorded.graph.capture_end()
         recorded.graph.replay()
-        if recorded.found is None:
-            raise RuntimeError("a step was recorded without what it leaves")
         loss, norm = recorded.found
         return loss.clone(), norm.clone()
 
+    def _record(self, recorded: _Recorded, tokens: int, name_tokens: int) -> None:
+        """Records a step; where there is no memory for it, this one and all further shapes go on without."""
+        try:
+            recorded.graph, recorded.found = _captured(
+                self._pool, self._device, lambda: self._compute(recorded.buffer, self._samples, tokens, name_tokens)
+            )
+        except torch.OutOfMemoryError:
+            self.records = False
+            self._loss.stacks.forget()
+            self._optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+
     def _compute(self, buffer: Tensor, samples: int, tokens: int, name_tokens: int) -> tuple[Tensor, Tensor]:
-        training, data = self._config.training, self._config.data
+        training = self._config.training
         self._model.train()
         self._loss.stacks.refresh()
         self._loss.seed.copy_(buffer[:1])
         batch = Packed.of(buffer[1:], samples + self._fillers, tokens, name_tokens)
-        longest_name = max(data.output_tokens, 2 * self._samples // self._fillers + 1)
-        total = self._loss.total(batch, self._longest, longest_name, training.label_smoothing)
+        total = self._loss.total(batch, self._longest, self._longest_name, training.label_smoothing)
         loss = total / (batch.labels != IGNORED).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         self._loss.stacks.collect()
@@ -152,19 +185,16 @@ class PackedSteps:
 class Scorer:
     """Scores the batches of splits; on a GPU each is recorded as one graph when it is met for the first time.
 
-    What a graph finds can differ by a rounding from what is computed without one, so scores that are to be compared
-    with each other all come from graphs.
-
     Args:
         model: Its weights may change, its shape may not.
         config: The experiment's config.
         device: Where it is.
-        again: Whether the same batches will be scored again: nothing else is worth recording.
+        times: How often each batch will be scored, as far as is known.
     """
 
-    def __init__(self, model: NamingModel, config: Config, device: torch.device, *, again: bool):
+    def __init__(self, model: NamingModel, config: Config, device: torch.device, *, times: int = 1):
         self._model, self._config, self._device = model, config, device
-        self._records = again and device.type == "cuda" and os.environ.get(SWITCH) not in ("packed", "padded")
+        self._records = way(device) == "graphs" and times >= WORTH and _asks_nothing_back(model)
         self._recorded: dict[tuple[int, int], tuple[Any, Scored, Split, Tensors]] = {}
         if self._records:
             self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
@@ -177,36 +207,59 @@ class Scorer:
             index: Which of the split's batches it is: the same samples each time.
             batch: Padded; on the host.
         """
-        if not self._records:
-            return self._compute(self._model.tensors(batch, self._device))
         key = id(split), index
         if key not in self._recorded:
             tensors = self._model.tensors(batch, self._device)
-            self._recorded[key] = (
-                *self._record(tensors),
-                split,
-                tensors,
-            )  # kept: the graph reads them, the key is an id
+            if not self._records or len(self._recorded) == MOST_BATCHES or not self._record(key, split, tensors):
+                return self._compute(tensors)
         graph, scored, _, _ = self._recorded[key]
         graph.replay()
         return scored
 
-    def _record(self, tensors: Tensors) -> tuple[Any, Scored]:
-        graph = torch.cuda.CUDAGraph()
+    def _record(self, key: tuple[int, int], split: Split, tensors: Tensors) -> bool:
+        """Records a batch; returns whether there was memory for it."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._stream):
-            self._compute(tensors)  # warms up what it needs
-            graph.capture_begin(self._pool, "thread_local")
-            try:
-                scored = self._compute(tensors)
-            finally:
-                graph.capture_end()
-        torch.cuda.current_stream(self._device).wait_stream(self._stream)
-        return graph, scored
+        try:
+            with torch.cuda.stream(self._stream):
+                self._compute(tensors)  # warms up what it needs
+                graph, scored = _captured(self._pool, self._device, lambda: self._compute(tensors))
+        except torch.OutOfMemoryError:
+            self._records = False
+            torch.cuda.empty_cache()
+            return False
+        finally:
+            torch.cuda.current_stream(self._device).wait_stream(self._stream)
+        self._recorded[key] = graph, scored, split, tensors  # kept: the graph reads them, and the key is an id
+        return True
 
     def _compute(self, tensors: Tensors) -> Scored:
         with torch.inference_mode(), autocast(self._config.training, self._device):
             return self._model.score(tensors, self._config.data.output_tokens)
+
+
+def _asks_nothing_back(model: NamingModel) -> bool:
+    """Whether scoring is known to read nothing back, and to be the same under a recording, in all of Transformers 5."""
+    regenerates = isinstance(model, SequenceModel) and not model.cache
+    return model.encoder.config.model_type in TAKE_4D_MASKS and not regenerates
+
+
+def _captured(pool: Any, device: torch.device, compute: Callable[[], T]) -> tuple[Any, T]:
+    """A graph of what is computed, and where it leaves what it finds.
+
+    The cache is emptied first where a capture may want its memory, for it cannot do so itself.
+    """
+    if torch.cuda.mem_get_info(device)[0] < torch.cuda.memory_reserved(device):
+        torch.cuda.empty_cache()
+    graph = torch.cuda.CUDAGraph()
+    graph.capture_begin(pool, "thread_local")
+    try:
+        found = compute()
+    except BaseException:
+        with contextlib.suppress(RuntimeError):  # it is broken off: the first error says why
+            graph.capture_end()
+        raise
+    graph.capture_end()
+    return graph, found
 
 
 def _rounded(number: int, multiple: int) -> int:

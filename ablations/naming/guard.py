@@ -191,6 +191,13 @@ def _stop(taken: Taken, threshold: float | None, kind: str, after: str) -> NoRet
     raise Diverged(f"step {taken.step}: {seen}{after}")
 
 
+NO_MEMORY = (  # in errors of no type of their own
+    "can't allocate memory",  # the CPU's allocator
+    "CUDA error: out of memory",  # the driver, as for graphs
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
 @contextlib.contextmanager
 def memory_named(config: Config, device: torch.device, found: Callable[[], str]) -> Iterator[None]:
     """Turns whatever a device says when its memory does not suffice into one error that says what to do.
@@ -207,7 +214,7 @@ def memory_named(config: Config, device: torch.device, found: Callable[[], str])
         yield
     except (RuntimeError, MemoryError) as error:
         known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not known and "can't allocate memory" not in str(error):  # what the CPU's allocator says
+        if not known and not any(words in str(error) for words in NO_MEMORY):
             raise
         raise OutOfMemory(_advice(config, device, found())) from error
 

@@ -19,6 +19,7 @@ import torch
 
 from ablations import sharing
 from ablations.errors import AblationsError
+from ablations.naming.graphs import arithmetic
 from ablations.naming.tensorfiles import read_tensors, write_tensors
 from ablations.plan import config_hash
 from ablations.schema import Trunk
@@ -180,7 +181,7 @@ def handover_of(trunk: Trunk | None, seed: int, device: torch.device, fingerprin
         return Handover()
     code = run.rpartition("-")[2]
     threads = torch.get_num_threads() if device.type == "cpu" else "any"
-    parts = (config_hash("", trunk.decides), seed, code, fingerprint, torch.__version__, device.type, threads)
+    parts = (config_hash("", trunk.decides), seed, code, fingerprint, torch.__version__, arithmetic(device), threads)
     keeps, source = os.environ.get("ABLATIONS_KEEPS"), os.environ.get("ABLATIONS_TAKES_OVER")
     return Handover(
         key="|".join(map(str, parts)),

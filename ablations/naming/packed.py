@@ -168,6 +168,11 @@ class Stacks:
         for target, grad in zip(*old, strict=True):
             target.add_(grad)
 
+    def forget(self) -> None:
+        """Drops the leaves' gradients."""
+        for leaf, _ in self._leaves:
+            leaf.grad = None
+
 
 def _parts(leaf: Tensor, parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:
     sizes = [len(each) for each in parameters]

@@ -139,7 +139,8 @@ class Trainer:
         self._model = model_for(config, data, seed).to(device)
         self._optimizer = make_optimizer(self._model, training, device)
         self._packed = steps_for(self._model, self._optimizer, config, device)
-        self._scorer = Scorer(self._model, config, device, again=True)
+        validations = -(-self.steps // config.evaluation.every_steps) + config.evaluation.at_start
+        self._scorer: Scorer | None = Scorer(self._model, config, device, times=validations)
         self._best, self._cost = Best(config.evaluation.select_by), Cost()
         self._guard = Guard(training, events, log, lambda rows: [data.train.ids[row] for row in rows])
         self._journal = Journal(log, self._guard, LOG_EVERY_STEPS.get(device.type, 1))
@@ -265,14 +266,16 @@ class Trainer:
     def test(self) -> Outcome:
         """Tests the best weights."""
         self._best.restore(self._model)
+        facts = dict(self._model.facts)
+        if self._packed is not None:
+            facts["training_steps"] = self._packed.facts
+        self._packed = self._scorer = None  # the memory of their graphs
         self._do("the test")
         with self._cost.clock("test"):
             test = evaluate(self._model, self._data, self._data.test, self._config, self._device, self._cost)
         scores = {f"validation_{name}": value for name, value in self._best.scores.items()}
         scores |= {f"test_{name}": value for name, value in test.scores.items()}
-        cost, facts = self._cost.totals(self._model, self.steps, self._device), dict(self._model.facts)
-        if self._packed is not None:
-            facts["training_steps"] = self._packed.facts
+        cost = self._cost.totals(self._model, self.steps, self._device)
         return Outcome(scores, test, self._best.step, self._resumed_at, self._taken_over, cost, facts)
 
     # -- checkpoints ------------------------------------------------------------------------------------------

@@ -208,7 +208,7 @@ def test_a_loss_that_climbs_above_where_it_began_is_divergence():
     assert (event["kind"], event["action"]) == ("divergence", "stopped")
 
 
-@pytest.mark.parametrize("cause", ["cuda", "cpu"])
+@pytest.mark.parametrize("cause", ["cuda", "driver", "cublas", "cpu"])
 def test_a_lack_of_memory_is_an_error_of_its_own_that_says_what_to_do(cause):
     events = []
 
@@ -216,6 +216,10 @@ def test_a_lack_of_memory_is_an_error_of_its_own_that_says_what_to_do(cause):
         if step == 3:
             if cause == "cuda":
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            if cause == "driver":
+                raise torch.AcceleratorError("CUDA error: out of memory", 2)
+            if cause == "cublas":
+                raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
             torch.empty(2**55)
 
     with pytest.raises(OutOfMemory, match=r"^step 3: out of memory on cpu, .* Lower training.batch_samples \(16\)"):

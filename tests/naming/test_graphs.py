@@ -7,13 +7,14 @@ import pytest
 import torch
 from tiny import CPU, config_of
 
+from ablations.errors import AblationsError
 from ablations.naming.batches import fixed_widths, make_batch
 from ablations.naming.data import load_data
 from ablations.naming.experiment import cache_dir
-from ablations.naming.graphs import PackedSteps
+from ablations.naming.graphs import SWITCH, PackedSteps, _asks_nothing_back, _rounded, steps_for
 from ablations.naming.model import model_for
 from ablations.naming.optimisation import make_optimizer, train_step
-from ablations.naming.packed import is_known
+from ablations.naming.packed import _spans, is_known
 
 ROWS = [np.array(rows) for rows in ([3, 1, 4, 15, 9, 2], [6, 5, 35, 8, 97, 93], [0, 7, 70])]
 
@@ -66,3 +67,39 @@ def test_gradients_of_a_packed_step_are_those_of_a_plain_one(data):
     assert norm > 0
     for name, each in model.named_parameters():
         torch.testing.assert_close(found[name], each.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("samples", [1, 5, 16, 64, 127, 256])
+@pytest.mark.parametrize("tokens", [2, 24, 100, 512])
+def test_no_sequence_of_fillers_is_longer_than_attention_is_told(data, samples, tokens):
+    config = config_of(training={"batch_samples": samples}, data={"input_tokens": tokens})
+    model = model_for(config, data, 0)
+    steps = PackedSteps(model, make_optimizer(model, config.training, CPU), config, CPU)
+    fillers = steps._fillers
+    for multiple, longest in ((steps._multiple, steps._longest), (2 * samples, steps._longest_name)):
+        worst = (1 - fillers) % multiple  # one more token than fits: a whole multiple of fillers more
+        for real in {0, multiple // 3, *(max(0, worst + each) for each in (-1, 0, 1))}:
+            ends = _spans(np.ones((1, real), dtype=bool), _rounded(real + fillers, multiple), fillers)[1]
+            lengths = np.diff(ends)[1:]
+            assert len(lengths) == fillers
+            assert 1 <= lengths.min() <= lengths.max() <= longest
+
+
+def test_who_asks_for_padding_gets_it_and_a_way_that_is_none_is_refused(data, monkeypatch):
+    gpu, config = torch.device("cuda"), config_of(training={"padding": "maximum"})
+    model = model_for(config, data, 0)
+    optimizer = make_optimizer(model, config.training, CPU)
+    assert steps_for(model, optimizer, config, gpu) is None
+    monkeypatch.setenv(SWITCH, "graph")
+    with pytest.raises(AblationsError, match="ABLATIONS_GPU_STEPS: unknown way 'graph'; did you mean 'graphs'"):
+        steps_for(model, optimizer, config, gpu)
+
+
+def test_only_scoring_that_reads_nothing_back_is_recorded(data):
+    for kind in ("sequence", "parallel", "set"):
+        assert _asks_nothing_back(model_for(config_of(decoder={"kind": kind}), data, 0))
+    model = model_for(config_of(), data, 0)
+    model.cache = False
+    assert not _asks_nothing_back(model)
+    model.cache, model.encoder.config.model_type = True, "longformer"
+    assert not _asks_nothing_back(model)
