@@ -16,7 +16,7 @@ SOONEST_S, LATEST_S = 1.0, 15.0  # between two looks: soon after something has c
 ANSWER_S = 60.0  # that a command of Slurm's may take
 QUEUED = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "CONFIGURING"}
 RUNNING = {"RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"}
-NO_ANSWER = re.compile("contact|connect|timed out|zero bytes|socket", re.IGNORECASE)
+NO_ANSWER = re.compile("contact|connect|timed out|zero bytes|socket|unexpected message", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

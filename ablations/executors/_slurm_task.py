@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,13 +23,15 @@ from typing import Literal
 
 from ablations import claims, handles, machine, runner
 from ablations.errors import AblationsError
-from ablations.executors._slurm_queue import ask
+from ablations.executors._slurm_queue import NO_ANSWER, ask
 from ablations.executors.base import Ending, Unreachable, killed_by
 from ablations.executors.slurm import BEGINS, stop_of, words_of
 from ablations.files import read_json, write_atomic
 
 LOOK_EVERY_S = 0.2
 SETTLES_S = 1.0  # within which a second signal tells what a first one was about
+CONTROLLER_BACK_S = 300.0  # that a controller which is away is asked again; meanwhile nobody ends a job for its time
+HEARD = re.compile("pending|already", re.IGNORECASE)  # the answer to whoever asks again whose first answer was lost
 TAKEN_FROM_S = 120.0  # within which Slurm takes a job that was put back off its node
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 HELD = 75  # exit code: somebody else runs it (EX_TEMPFAIL)
@@ -102,6 +105,8 @@ def _mind(run_dir: Path, stop: Path, wishes: Wishes) -> tuple[int, Ending | None
         code = _run(run_dir, wishes)
         if code != 2 or not _held(run_dir):  # somebody was quicker
             break
+    if code == INTERRUPTED or (wishes.passed_on and code == -signal.SIGINT):  # told before it could heed a signal
+        return _interrupted(run_dir, stop, wishes, before)
     if code < 0:
         ending = killed_by(signal.Signals(-code), oom := machine.oom_kills() > oom_kills)
         if oom and ending.kind == "lost":
@@ -109,8 +114,6 @@ def _mind(run_dir: Path, stop: Path, wishes: Wishes) -> tuple[int, Ending | None
         if ending.as_recorded:
             runner.record_death(run_dir, *ending.as_recorded, ending.text, time.monotonic() - began)
         return 128 - code, ending, True
-    if code == INTERRUPTED:
-        return _interrupted(run_dir, stop, wishes, before)
     if code == runner.UNRECORDED:
         return code, Ending("unrecorded", _last_line(run_dir)), True
     return code, Ending("crashed", f"could not begin: {_last_line(run_dir)}") if code == 2 else None, True
@@ -170,16 +173,29 @@ def _interrupted(
 def _put_back(wishes: Wishes, kind: Literal["lost", "unfinished"], why: str) -> tuple[int, Ending | None, bool]:
     """Puts this job back into the queue, and waits until Slurm takes it off its node; or says why it could not."""
     print(f"{why}: back into the queue")
-    try:
-        ask("scontrol", "requeue", _job_id())
-    except Unreachable as error:
-        time.sleep(SETTLES_S)
-        if not wishes.end:  # else Slurm has heard it, and ended whoever told it with the rest of the job
-            return INTERRUPTED, Ending(kind, f"{why}, and its job could not be put back into the queue: {error}"), True
+    refusal = _requeue(wishes)
+    if refusal:
+        return INTERRUPTED, Ending(kind, f"{why}, and its job could not be put back into the queue: {refusal}"), True
     until = time.monotonic() + TAKEN_FROM_S
     while not wishes.end and time.monotonic() < until:
         time.sleep(LOOK_EVERY_S)
     return INTERRUPTED, None, False
+
+
+def _requeue(wishes: Wishes) -> str | None:
+    """Asks Slurm to put this job back, again while its controller is away; why it does not, or None where it does."""
+    until = time.monotonic() + CONTROLLER_BACK_S
+    while True:
+        try:
+            ask("scontrol", "requeue", _job_id())
+            return None
+        except Unreachable as error:
+            time.sleep(SETTLES_S)
+            if wishes.end or HEARD.search(str(error)):  # it may end whoever told it together with the rest of the job
+                return None
+            if not NO_ANSWER.search(str(error)) or time.monotonic() > until:
+                return str(error)
+            print(f"Slurm's controller does not answer and is asked again ({error})")
 
 
 def _kept(run_dir: Path) -> dict[str, object]:

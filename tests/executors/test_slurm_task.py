@@ -106,6 +106,60 @@ def test_where_slurm_does_not_put_it_back_it_says_so_to_whoever_watches(tmp_path
     assert "Requeue is off" in node.last_words["text"]
 
 
+def test_while_the_controller_is_away_it_is_asked_again_to_put_the_run_back(tmp_path):
+    node = Node(tmp_path)
+    away = "Unexpected message received for job 7_0"  # Slurm 22.05 says so of an array when nothing answers
+    node.answer(f'[ "$(wc -l <{node.asked})" = 1 ] && {{ echo {away} >&2; exit 1; }}; kill -TERM "$PPID"')
+    process = node.begin()
+    node.place.wait_for_steps(15)
+    process.send_signal(signal.SIGUSR1)
+    code, said = node.finish(process)
+    assert (code, node.last_words) == (130, None)
+    assert node.asked.read_text() == "requeue 7_0\n" * 2
+    assert f"is asked again (scontrol: {away})" in said
+
+
+def test_where_slurm_heard_it_although_its_answer_was_lost_it_is_put_back_once(tmp_path):
+    node = Node(tmp_path)
+    answers = '[ "$(wc -l <{0})" = 1 ] && {{ echo Zero Bytes were transmitted or received >&2; exit 1; }}'
+    node.answer(answers.format(node.asked) + "; echo Job is pending execution for job 7_0 >&2; exit 1")
+    process = node.begin()
+    node.place.wait_for_steps(15)
+    process.send_signal(signal.SIGUSR1)
+    until = time.monotonic() + 60
+    while not node.asked.exists() or len(node.asked.read_text().splitlines()) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    time.sleep(2)
+    assert process.poll() is None  # it waits for Slurm to take it off its node
+    process.send_signal(signal.SIGTERM)
+    assert node.finish(process)[0] == 130
+    assert node.last_words is None
+
+
+def test_a_run_that_is_preempted_before_it_can_heed_it_is_left_to_slurm(tmp_path):
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "sitecustomize.py").write_text(
+        "import os, sys, time\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'ablations.plan' and 'ablations.runner' in sys.orig_argv:\n"
+        f"            open({str(slow / 'begun')!r}, 'w').close()\n"
+        "            time.sleep(60)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+    )
+    node = Node(tmp_path)
+    process = node.begin(PYTHONPATH=os.pathsep.join([str(slow), os.environ["PYTHONPATH"]]))
+    until = time.monotonic() + 60
+    while not (slow / "begun").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert node.finish(process)[0] == 130
+    assert (node.place.count(), node.last_words) == (0, None)
+
+
 def test_a_run_that_gets_no_further_within_its_time_limit_does_not_go_round_for_ever(tmp_path):
     node = Node(tmp_path, "stuck: {set: {trouble.kind: linger, walk.every_steps: 60}}")
     process = node.begin()
