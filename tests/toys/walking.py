@@ -104,6 +104,15 @@ class Place:
         (folder / "sitecustomize.py").write_text("\n".join(lines))
         return folder
 
+    def hold(self, step):
+        """From now on no run goes on from this step or a later one, until it is released or told to stop."""
+        partial = self.folder / "hold.new"
+        partial.write_text(str(step))
+        partial.replace(self.folder / "hold")
+
+    def release(self):
+        (self.folder / "hold").unlink()
+
     def count(self):
         """How often a run said something of its steps."""
         return sum(map(len, self.said_steps().values()))
