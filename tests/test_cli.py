@@ -283,7 +283,7 @@ def run_of(progress: Path) -> str:
     return json.loads((progress.parent / "job.json").read_text())["variant"]
 
 
-def wait_until(happened, seconds=40):
+def wait_until(happened, seconds=120):
     until = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < until

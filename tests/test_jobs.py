@@ -43,24 +43,28 @@ def cancel(place, *names, prefix=()):
 @pytest.mark.slow
 def test_cancel_stops_running_and_queued_runs_of_another_launcher_which_ends_and_what_was_kept_is_gone_on_from(place):
     place.write(pause_ms=20.0, seeds=2)
+    place.hold(10)
     launcher = place.start("--workers", "2")
-    place.wait_for_steps(25)
+    place.wait_for_steps(2 * 10)
     said = cancel(place)
     assert "2 asked to stop: a checkpoint is kept, 2 withdrawn." in said
     out, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 1
     assert out.count("interrupted") >= 4 and "cancelled" in out, out
     assert sorted(row["status"] for row in place.status().values()) == ["interrupted"] * 2 + ["missing"] * 2
+    place.release()
     assert place.run()[0] == 0
     check_that_nothing_was_repeated(place.said_steps(), 60)
 
 
 @pytest.mark.slow
 def test_cancel_stops_the_named_arm_alone(place):
-    place.write(pause_ms=40.0, seeds=1)  # the command that cancels takes a second itself
+    place.write(seeds=1)
+    place.hold(10)
     launcher = place.start("--workers", "2")
-    place.wait_for_steps(10)
+    place.wait_for_steps(2 * 10)
     assert cancel(place, "long").startswith("long, seed 0: process")
+    place.release()
     launcher.communicate(timeout=60)
     found = {variant: row["status"] for (variant, _), row in place.status().items()}
     assert found == {"baseline": "completed", "long": "interrupted"}
@@ -70,7 +74,8 @@ def test_cancel_stops_the_named_arm_alone(place):
 @pytest.mark.slow
 @elsewhere
 def test_a_run_on_another_host_sees_by_itself_that_it_was_cancelled(place):
-    place.write(pause_ms=50.0, seeds=1)
+    place.write(seeds=1)
+    place.hold(3)
     leases = {"PYTHONPATH": os.pathsep.join([str(place.short_leases(4)), os.environ["PYTHONPATH"]])}
     launcher = place.start("--only", "baseline", prefix=on_host("far"), environment=leases)
     place.wait_for_steps(3)

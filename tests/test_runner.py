@@ -212,7 +212,7 @@ def test_the_hash_of_the_code_changes_with_any_source_and_with_nothing_else(tmp_
     assert runner.tree_hash(tmp_path / "pkg") != first
 
 
-def wait_for(path, seconds=30):
+def wait_for(path, seconds=120):
     until = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < until, f"{path} did not appear within {seconds} s; {os.listdir(path.parent)}"

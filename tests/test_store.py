@@ -176,7 +176,7 @@ def test_a_claim_is_renewed_however_busy_its_owner_is(tmp_path, monkeypatch):
     long_ago = time.time() - 3600
     with claimed(tmp_path):
         os.utime(tmp_path / "claim.json", (long_ago, long_ago))
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while (tmp_path / "claim.json").stat().st_mtime < long_ago + 1:
             assert time.monotonic() < until
             time.sleep(0.02)

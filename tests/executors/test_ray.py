@@ -160,13 +160,15 @@ def on(cluster, *options):
 
 
 def test_a_run_whose_worker_and_then_whose_machine_is_lost_goes_on_from_its_checkpoints(place, ray_cluster):
-    place.write(pause_ms=100.0, seeds=1)
+    place.write(pause_ms=20.0, seeds=1)
+    place.hold(20)
     doomed = ray_cluster.add(doomed=1)
     launcher = place.start("--only", "baseline", *on(ray_cluster, "resources=doomed=1"))
     place.wait_for_steps(15)
     keepers()[0].kill()
     until(lambda: len({process for said in place.said_steps().values() for process, *_ in said}) == 2)
     ray_cluster.kill(doomed)
+    place.release()
     spare = ray_cluster.add(doomed=1)
     said, _ = launcher.communicate(timeout=90)
     ray_cluster.kill(spare)
@@ -176,19 +178,21 @@ def test_a_run_whose_worker_and_then_whose_machine_is_lost_goes_on_from_its_chec
 
 
 def test_runs_go_on_without_their_launcher_and_can_be_followed_or_cancelled_by_another(place, ray_cluster):
-    place.write("quick: {set: {walk.pause_ms: 1.0, walk.size: 3.0}}", pause_ms=150.0, seeds=1)
+    place.write("quick: {set: {walk.pause_ms: 1.0, walk.size: 3.0}}", pause_ms=20.0, seeds=1)
+    place.hold(10)
     launcher = place.start("--only", "quick", *on(ray_cluster, "gpus=2"))
-    place.wait_for_steps(3)
+    place.wait_for_steps(10)
     kill(launcher.pid)
     launcher.communicate(timeout=60)
-    before = place.count()
+    place.hold(20)
+    place.wait_for_steps(20)
     standing = {variant: row["status"] for (variant, _), row in place.status().items()}
     assert standing == {"baseline": "running", "long": "missing", "quick": "queued"}
     done = subprocess.run(
         [*ABLATIONS, "cancel", "quick"], cwd=place.folder, capture_output=True, text=True, timeout=60, check=True
     )
     assert "1 withdrawn" in done.stdout
-    assert place.count() > before
+    place.release()
     code, said = place.run("--only", "quick", *on(ray_cluster, "gpus=0.5"))
     assert code == 0, said
     check_that_nothing_was_repeated(place.said_steps(), 60)
@@ -205,6 +209,7 @@ def test_a_cluster_of_this_machine_is_seen_by_it_alone_stops_with_checkpoints_an
     try:
         launcher = place.start("--executor", "ray", "--workers", "2", "-x", "variables=WALK_LEDGER", environment=own)
         until(lambda: place.said_steps()["3.0", "0"] and len(place.records()) == 2)
+        place.hold(0)
         listening = {each.laddr.ip for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
         launcher.send_signal(signal.SIGTERM)
         said, _ = launcher.communicate(timeout=60)
@@ -215,6 +220,7 @@ def test_a_cluster_of_this_machine_is_seen_by_it_alone_stops_with_checkpoints_an
     assert listening
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
     assert sorted(row["status"] for row in place.status().values()) == ["completed", "completed", "interrupted"]
+    place.release()
     code, said = place.run()  # begun there, gone on with here
     assert code == 0, said
     check_that_nothing_was_repeated(place.said_steps(), 60)

@@ -33,7 +33,7 @@ def test_two_hosts_that_share_the_folder_run_each_cell_once(place, unbroken):
 @elsewhere
 def test_a_live_process_on_another_host_is_waited_for_longer_than_its_lease_and_a_dead_one_replaced(place, unbroken):
     place.write(pause_ms=250)  # 15 s a run
-    lease = {"PYTHONPATH": os.pathsep.join([str(place.short_leases(2.0)), os.environ["PYTHONPATH"]])}
+    lease = {"PYTHONPATH": os.pathsep.join([str(place.short_leases(4.0)), os.environ["PYTHONPATH"]])}
     remote = place.start("--workers", "1", prefix=on_host("anna"), environment=lease)
     place.wait_for_steps(1)
     local = place.start("--workers", "6", environment=lease)
@@ -41,7 +41,7 @@ def test_a_live_process_on_another_host_is_waited_for_longer_than_its_lease_and_
     while not {claim["host"] for claim in place.claims()} - {"anna"}:
         assert time.monotonic() < until
         time.sleep(0.05)
-    time.sleep(3)
+    time.sleep(5)
     assert "anna" in {claim["host"] for claim in place.claims()}
     assert all(len({process for process, *_ in entries}) == 1 for entries in place.said_steps().values())
     os.killpg(remote.pid, signal.SIGKILL)

@@ -71,6 +71,7 @@ def test_a_run_that_is_asked_twice_stops_at_once_and_is_interrupted(place):
 @pytest.mark.slow
 def test_a_launcher_that_is_asked_once_says_how_to_go_on_and_what_it_ran_is_not_repeated(place, unbroken):
     place.write(pause_ms=30)
+    place.hold(10)
     launcher = place.start()
     place.wait_for_steps(10)
     os.killpg(launcher.pid, signal.SIGINT)  # as a terminal does
@@ -81,6 +82,7 @@ def test_a_launcher_that_is_asked_once_says_how_to_go_on_and_what_it_ran_is_not_
     assert {row["status"] for row in place.status().values()} == {"interrupted", "missing"}
     stopped_at = {entries[-1][1] for entries in place.said_steps().values()}
     assert stopped_at == {"keeps"}
+    place.release()
     assert place.run()[0] == 0
     check_that_nothing_was_repeated(place.said_steps(), 60)
     assert place.scores() == unbroken

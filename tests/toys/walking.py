@@ -117,7 +117,7 @@ class Place:
         """How often a run said something of its steps."""
         return sum(map(len, self.said_steps().values()))
 
-    def wait_for_steps(self, count, seconds=60):
+    def wait_for_steps(self, count, seconds=120):
         until = time.monotonic() + seconds
         while self.count() < count:
             assert time.monotonic() < until
