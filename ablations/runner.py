@@ -240,8 +240,11 @@ def _attempt(run_dir: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         with stopping.heeded():
             _reserve(run_dir).write_bytes(bytes(RESERVE_BYTES))
             with log:
-                sacred_run = _sacred_run(run_dir, job, log)
-                scores = _scores(sacred_run())
+                with stopping.at_safe_points():
+                    sacred_run = _sacred_run(run_dir, job, log)
+                with stopping.at_safe_points():
+                    returned = sacred_run()
+                scores = _scores(returned)
             log.verify()
             if not ours:
                 scores = scalar_scores(read_metrics(run_dir / "metrics.jsonl")) | scores
@@ -314,6 +317,7 @@ def _sacred_run(run_dir: Path, job: Mapping[str, Any], log: MetricsLog) -> Any:
     updates = {**nest(job["config"]), "seed": job["seed"]}
     options = {"--loglevel": "WARNING", "--force": True}  # unknown keys and types were refused before: no warnings
     sacred_run = experiment._create_run(config_updates=updates, options=options)
+    sacred_run.main_function = _heeding(sacred_run.main_function)
     sacred_run._id = _sacred_id(job)
     to_sacred = sacred_run.log_scalar
 
@@ -324,6 +328,17 @@ def _sacred_run(run_dir: Path, job: Mapping[str, Any], log: MetricsLog) -> Any:
 
     sacred_run.log_scalar = log_scalar
     return sacred_run
+
+
+def _heeding(main: Callable[..., Any]) -> Callable[..., Any]:
+    """An experiment that heeds signals, as nothing around it may: Sacred and imports swallow one, or trip over it."""
+
+    @functools.wraps(main)
+    def heeding(*arguments: Any, **named: Any) -> Any:
+        with stopping.heeded():
+            return main(*arguments, **named)
+
+    return heeding
 
 
 def _keep_credentials_out(observer: Any) -> None:

@@ -193,6 +193,32 @@ def test_a_run_that_somebody_else_runs_is_left_to_them(prepared):
         owner.terminate()
 
 
+@pytest.mark.parametrize("moment", ["before it starts its heartbeat", "where it swallows all exceptions"])
+def test_a_run_that_is_asked_to_stop_while_sacred_begins_it_is_interrupted(prepared, monkeypatch, moment):
+    from sacred.config import custom_containers
+    from sacred.run import IntervalTimer, Run
+
+    def start_heartbeat(run):
+        run._stop_heartbeat_event, run._heartbeat = IntervalTimer.create(run._emit_heartbeat, run.beat_interval)
+        os.kill(os.getpid(), signal.SIGTERM)  # a thread that never started cannot be joined
+        run._heartbeat.start()
+
+    def is_different(old, new):
+        try:
+            os.kill(os.getpid(), signals.pop())
+        except BaseException:
+            return False
+        return False
+
+    folder, signals = prepared(), [signal.SIGTERM]
+    if moment == "before it starts its heartbeat":
+        monkeypatch.setattr(Run, "_start_heartbeat", start_heartbeat)
+    else:
+        monkeypatch.setattr(custom_containers, "is_different", is_different)
+    assert runner.run(folder) == "interrupted"
+    assert record_of(folder)["error"]["type"] == "Stopped"
+
+
 def test_no_environment_variable_reaches_a_record(prepared, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "s3cr3t-value")
     folder = prepared("error")
