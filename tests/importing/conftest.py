@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import logging
 import random
 import shutil
 import uuid
@@ -86,6 +87,7 @@ def sacred_runs(tmp_path_factory):
         with contextlib.suppress(ValueError, KeyboardInterrupt):
             ex.run(config_updates={"seed": seed, **updates}, options={"--loglevel": "CRITICAL"})
 
+    level = logging.getLogger().level  # Sacred sets that of all loggers
     for seed in (1, 2, 3):
         make(seed)
         make(seed, lr=0.2)
@@ -95,6 +97,7 @@ def sacred_runs(tmp_path_factory):
     make(4, "error", lr=0.2)
     make(4, "stop")
     make(4, "nan", lr=0.4)
+    logging.getLogger().setLevel(level)
     return root
 
 
