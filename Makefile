@@ -17,15 +17,9 @@ study: setup
 	[ $$code -le 1 ] || exit $$code; \
 	echo; $(BIN)/ablations report $(profile) && exit $$code
 
-# What fails is tried once more by itself: real signals, disks and clusters on a busy machine miss their moment at times.
-AGAIN = --lf --last-failed-no-failures none
 test: setup-dev
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/executors || \
-	$(BIN)/python -m pytest -q --ignore tests/executors $(AGAIN)
-	$(BIN)/python -m pytest -q tests/executors -k "not slurm" || \
-	$(BIN)/python -m pytest -q tests/executors -k "not slurm" $(AGAIN)
-	$(BIN)/python -m pytest -q tests/executors -k slurm || \
-	$(BIN)/python -m pytest -q tests/executors -k slurm $(AGAIN)  # not with Ray's, whose network is loopback alone
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/executors
+	$(BIN)/python -m pytest -q tests/executors  # real clusters want the machine for themselves
 
 test-fast: setup-dev
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"

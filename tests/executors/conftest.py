@@ -1,5 +1,6 @@
-"""A real Ray cluster of fake machines, seen by this process alone."""
+"""A real Ray cluster of fake machines, in a network of its own, which a test is in for as long as it runs."""
 
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -9,20 +10,41 @@ from typing import ClassVar
 import pytest
 
 CLONE_NEWNET = 0x40000000
+NETWORK = "/proc/thread-self/ns/net"
 
 
-@pytest.fixture(scope="session")
-def lonely_network():
-    """From here on this process and those it starts have a network of their own, with loopback alone."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    before = os.open("/proc/self/ns/net", os.O_RDONLY)
-    if libc.unshare(CLONE_NEWNET) != 0:
-        os.close(before)
-        pytest.skip("needs the right to make network namespaces (root)")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    yield
-    libc.setns(before, CLONE_NEWNET)
-    os.close(before)
+class Network:
+    """A network with loopback alone, which this thread can be in, with all that it starts there."""
+
+    def __init__(self):
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._usual = os.open(NETWORK, os.O_RDONLY)
+        self._check(self._libc.unshare(CLONE_NEWNET))
+        try:
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            self._lonely = os.open(NETWORK, os.O_RDONLY)
+        finally:
+            self._enter(self._usual)
+
+    @contextlib.contextmanager
+    def inside(self):
+        """Threads and processes that begin in the block stay in this network when it ends; this thread leaves it."""
+        self._enter(self._lonely)
+        try:
+            yield
+        finally:
+            self._enter(self._usual)
+
+    def close(self):
+        os.close(self._lonely)
+        os.close(self._usual)
+
+    def _enter(self, network):
+        self._check(self._libc.setns(network, CLONE_NEWNET))
+
+    def _check(self, failed):
+        if failed:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 class Machines:
@@ -64,15 +86,41 @@ class Machines:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(lonely_network):
-    """Its address in ``address``; there is one machine that runs."""
+def loopback():
+    """A network of the tests' own."""
+    try:
+        network = Network()
+    except PermissionError:
+        pytest.skip("needs the right to make network namespaces (root)")
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def lonely_network(loopback):
+    """While the test runs, this process and those it starts have that network and no other."""
+    with loopback.inside():
+        yield
+
+
+@pytest.fixture(scope="session")
+def machines(loopback):
+    """A cluster in that network; there is one machine that runs."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("needs the extra `ray`")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "token")  # read when Ray is imported
         environment.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)  # none is written to a home directory
-        machines = Machines()
-        machines.add()
-        environment.setenv("RAY_ADDRESS", machines.address)
-        yield machines
-        machines.close()
+        with loopback.inside():
+            made = Machines()
+            made.add()
+        yield made
+        with loopback.inside():
+            made.close()
+
+
+@pytest.fixture
+def ray_cluster(machines, lonely_network, monkeypatch):
+    """The cluster, for a test that is in its network; its address is in ``address``."""
+    monkeypatch.setenv("RAY_ADDRESS", machines.address)
+    return machines
