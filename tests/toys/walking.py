@@ -55,7 +55,7 @@ class Place:
         """Runs `ablations run` to its end: its exit code and what it said."""
         with self.start(*arguments, **options) as process:
             try:
-                said, _ = process.communicate(timeout=120)
+                said, _ = process.communicate(timeout=240)
             finally:
                 process.kill()
         return process.returncode, said
