@@ -85,6 +85,21 @@ class Machines:
         self._cluster.shutdown()
 
 
+@contextlib.contextmanager
+def gpus_shown():
+    """Nothing hides GPUs, which are pretended or granted here, from what is started inside."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unhidden():
+    """Clusters decide what a run sees, not the environment that hides a GPU from all other tests."""
+    with gpus_shown():
+        yield
+
+
 @pytest.fixture(scope="session")
 def loopback():
     """A network of the tests' own."""
@@ -111,7 +126,7 @@ def machines(loopback):
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_AUTH_MODE", "token")  # read when Ray is imported
         environment.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)  # none is written to a home directory
-        with loopback.inside():
+        with loopback.inside(), gpus_shown():
             made = Machines()
             made.add()
         yield made
