@@ -157,7 +157,8 @@ def _done(snapshot: Snapshot) -> float:
 
 def _overall(snapshot: Snapshot) -> str:
     left = f", about {duration(snapshot.seconds_left)} left" if snapshot.seconds_left is not None else ""
+    waiting = "".join(f"{count} waiting ({reason}), " for reason, count in snapshot.waits_for)
     return (
-        f"{snapshot.ended} of {snapshot.total} runs ended, {len(snapshot.active)} running, "
+        f"{snapshot.ended} of {snapshot.total} runs ended, {len(snapshot.active)} running, {waiting}"
         f"{duration(snapshot.seconds)} gone{left}"
     )

@@ -51,6 +51,7 @@ class Snapshot:
         active: Runs in progress.
         seconds: Since the launch began.
         seconds_left: Forecast, or None while nothing is known.
+        waits_for: What runs that were submitted wait for, as a cluster says it, and how many do.
     """
 
     ended: int
@@ -58,6 +59,7 @@ class Snapshot:
     active: tuple[Active, ...]
     seconds: float
     seconds_left: float | None
+    waits_for: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -292,7 +294,10 @@ class _Launching:
         active = tuple(Active(run.key, now - (run.since or now), self._progress(run, now)) for run in running)
         queued = self._counts - Counter(run.key.variant for run in running)
         ended = self._total - self._counts.total()
-        return Snapshot(ended, self._total, active, now - self._start, remaining.left_s(queued, active))
+        waiting = [run.job for run in self._begun.values() if run.since is None and run.job is not None]
+        waits_for = Counter(job.waits_for for job in waiting if job.waits_for).most_common()
+        left_s = remaining.left_s(queued, active)
+        return Snapshot(ended, self._total, active, now - self._start, left_s, tuple(waits_for))
 
     def _progress(self, run: _Launched, now: float) -> Progress | None:
         """How far a run is, read anew as often as runs write it."""

@@ -73,6 +73,17 @@ def test_a_terminal_shows_every_running_run_and_the_time_left():
     assert "✓ completed  [bold], seed 0  f1 0.500, 12 s" in shown
 
 
+def test_it_is_shown_what_runs_wait_for():
+    waits_for = (("Resources", 4), ("launch failed requeued held", 1))
+    console = Console(file=(out := io.StringIO()), force_terminal=True, width=140, color_system=None)
+    with LiveWatcher(console, "f1") as watching:
+        watching.tick(Snapshot(1, 7, (active("a", 3.0),), 3600.0, None, waits_for))
+    said = (
+        "1 of 7 runs ended, 1 running, 4 waiting (Resources), 1 waiting (launch failed requeued held), 1 h 00 min gone"
+    )
+    assert said in out.getvalue()
+
+
 def test_a_pipe_gets_a_line_an_event_and_no_control_characters():
     out = io.StringIO()
     with PlainWatcher(Console(file=out, width=120), "f1") as watching:
