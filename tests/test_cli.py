@@ -290,6 +290,7 @@ def wait_until(happened, seconds=120):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_signs_gets_others_and_no_traceback(coin_study):
     folder = coin_study("wide: {set: {coin.tosses: 20}}").parent
     for command in (["status"], ["explain", "wide"], ["explain", "wide", "--json"]):
@@ -315,6 +316,7 @@ def test_a_name_of_10_kb_on_the_command_line_is_not_repeated_whole(coin_study):
         assert len(done.stderr) < 500
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs /dev/zero")
 def test_a_table_that_is_a_device_is_not_read_without_end(tmp_path):
     wanted = {

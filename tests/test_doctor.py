@@ -74,6 +74,7 @@ DAMAGES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_each_damage_is_found_and_repaired_without_deleting_a_result(results, kind):
     run, whole = first(results), Store(results)

@@ -16,6 +16,7 @@ from ablations.plan import expand
 from ablations.schema import load_schema
 from ablations.study import load_study
 
+pytestmark = pytest.mark.slow  # each asks an experiment in a process of its own
 CLI = [sys.executable, "-m", "ablations.cli"]
 SCRIPT = """
 import time

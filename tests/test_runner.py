@@ -114,6 +114,7 @@ def test_a_score_that_is_not_a_number_is_recorded_as_null_not_as_zero(prepared):
     assert "NaN" not in (folder / "record.json").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stopped_run_is_interrupted_and_never_running_for_ever(prepared, sent):
     folder = prepared("sleep")
@@ -182,6 +183,7 @@ def test_an_experiment_that_is_not_there_is_named_with_the_nearest():
         runner.load_experiment("coin.experimint:ex")
 
 
+@pytest.mark.slow
 def test_a_run_that_somebody_else_runs_is_left_to_them(prepared):
     folder = prepared("sleep")
     with in_a_process(folder) as owner:

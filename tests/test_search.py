@@ -82,6 +82,7 @@ def made(study, ablation, store, **options):
     return make_trials(study, ablation, store, run), ran
 
 
+@pytest.mark.slow
 def test_trials_are_runs_like_all_others_on_a_seed_of_their_own(hill):
     study, tuned, store = hill()
     trials, ran = made(study, tuned, store)
@@ -140,6 +141,7 @@ def test_until_then_the_variant_is_missing_and_says_why(hill):
     assert scores[scores["variant"] == "tuned"]["value"].isna().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(hill, sampler):
     change = ("trials:", f"sampler: {sampler}\n      pruner: median\n      trials:")

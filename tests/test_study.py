@@ -1077,6 +1077,7 @@ def written(data: object) -> str:
     return {None: "null", True: "true", False: "false"}[data] if data is None or isinstance(data, bool) else repr(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(FILES | ANY)
 @example({"study": "a", "ablations": {"a": {"leave_one_out": "a=2"}, "a=2": {"extends": "a"}}})
@@ -1091,6 +1092,7 @@ def test_any_data_gives_a_study_or_problems(data):
         assert len(set(hashes)) == len(hashes)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_damaged_study_gives_a_study_or_problems(data):

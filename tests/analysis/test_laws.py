@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +43,7 @@ def flags(frame: pd.DataFrame, **rules: object) -> dict[str, tuple[str, ...]]:
     return {c.arm: c.flags for c in compare(frame, baseline="base", metric="f1", **(COMMON | rules))}
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(tables())
 def test_less_is_better_of_turned_scores_is_more_is_better(frame):
@@ -57,6 +59,7 @@ def test_turning_the_direction_alone_swaps_helps_and_hurts(frame):
     assert verdicts(frame, direction="min") == swapped
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(tables())
 def test_a_metric_in_percent_gives_the_same_verdicts(frame):

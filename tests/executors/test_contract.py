@@ -61,6 +61,7 @@ def enough(executor, submitted):
     return submitted[: len(submitted) // 3] if executor.outlasts else submitted
 
 
+@pytest.mark.slow
 def test_every_submitted_folder_is_run_once(executor, folders):
     store, submitted = folders()
     submitted = enough(executor, submitted)
@@ -126,6 +127,7 @@ def test_a_killed_process_frees_its_slot_and_says_how_it_ended(folders):
     assert endings == {"completed": None, "interrupted": Ending("lost", "killed by SIGKILL")}
 
 
+@pytest.mark.slow
 def test_runs_whose_server_is_killed_at_once_go_on_and_are_told_from_lost_ones(folders):
     store, submitted = folders("slow: {set: {trouble.kind: sleep}}")
     slow = [folder for folder in submitted if store_variant(folder) == "slow"]

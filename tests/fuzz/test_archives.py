@@ -43,6 +43,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WHOLE)
 @given(st.data())
 @settings(max_examples=60, deadline=None)

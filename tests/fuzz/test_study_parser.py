@@ -117,6 +117,7 @@ BOMBS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_bomb_is_refused_within_seconds(tmp_path, kind):
     text, message = BOMBS[kind]

@@ -197,6 +197,7 @@ def test_a_truncated_archive_is_one_clear_error(tmp_path):
         unpacked(archive, ".java", tmp_path / "cache", quiet)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w:bz2"])
 @pytest.mark.parametrize("place", range(1, 10))
 def test_altered_bytes_in_a_compressed_archive_are_found_wherever_they_are(tmp_path, mode, place):

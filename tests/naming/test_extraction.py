@@ -58,6 +58,7 @@ def test_files_that_cannot_be_read_are_listed_with_reasons(sources, tmp_path):
     assert table.unparsed == [(3, "no text: NUL characters"), (5, "not readable: No such file or directory")]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_the_file_that_kills_it(sources, tmp_path, monkeypatch):
     killer = tmp_path / "kill.py"  # stands for a crash in the parser's native code
     killer.write_text(

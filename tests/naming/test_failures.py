@@ -74,6 +74,7 @@ def test_a_spike_is_recorded_with_its_batch_and_training_goes_on():
     assert json.loads(json.dumps(events)) == events
 
 
+@pytest.mark.slow
 def test_a_spike_stops_a_run_that_is_to_stop():
     events = []
     with pytest.raises(

@@ -130,6 +130,7 @@ def test_generation_without_the_cache_gives_the_same_names(batch):
         assert torch.equal(cached, bare)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize(("kind", "cache"), [*((kind, True) for kind in KINDS), ("sequence", False)])
 def test_what_is_scored_in_one_is_what_loss_and_prediction_give_apart(kind, cache, padded, batch):
@@ -146,6 +147,7 @@ def test_what_is_scored_in_one_is_what_loss_and_prediction_give_apart(kind, cach
         assert scored.ids.tolist() == model.predict(tensors.inputs, tensors.mask, 6).tolist()
 
 
+@pytest.mark.slow
 def test_samples_that_have_ended_are_dropped_and_change_no_other_name(batch):
     """The end mark is a token that the first sample predicts without one, so that names end at different places."""
     alone, together = [], []
@@ -251,6 +253,7 @@ def test_padding_of_a_predicted_set_is_no_word():
 # -- cost -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "cache"), [("sequence", True), ("sequence", False), ("parallel", True), ("set", True)]
 )

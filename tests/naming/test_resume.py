@@ -68,6 +68,7 @@ def in_a_file(log):
     return [entry for entry in kept if entry[0] != "steps"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_unbroken_one_to_the_bit(tmp_path):
     expected, expected_log = trained(CONFIG)
     log = []

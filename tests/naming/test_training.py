@@ -22,6 +22,7 @@ from ablations.naming.training import train
 pytestmark = pytest.mark.usefixtures("deterministic")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers_to_the_bit():
     config = config_of(decoder={"dropout": 0.1})
     (first, first_log), (again, again_log) = trained(config), trained(config)

@@ -38,6 +38,7 @@ def located(name: str) -> str:
     return f"{name} `#context [#metadata(({json.dumps(name)}, here().page()))<place>]`{{=typst}}"
 
 
+@pytest.mark.slow
 def test_no_row_stands_alone_on_a_page_and_a_groups_name_stays_with_its_rows(tmp_path: Path) -> None:
     """Tables of many lengths, one after the other, end and begin anywhere on a page."""
     sizes = range(30, 60)

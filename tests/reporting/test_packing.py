@@ -29,6 +29,7 @@ def written(study: Path, results: Path, folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_a_report_of_packed_results_is_the_same_to_the_byte(made: tuple[Study, Store], tmp_path: Path) -> None:
     study, store = made
     for run in sorted(store.root.glob("runs/*")):

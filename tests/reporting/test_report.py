@@ -46,6 +46,7 @@ def normalised(text: str) -> str:
     return re.sub(r"\b[0-9a-f]{12}(?=-s\d)", "RUN", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["complete", *KINDS])
 def test_the_content_is_what_it_was(name: str, state: State, tmp_path: Path) -> None:
     """ABLATIONS_UPDATE_SNAPSHOTS=1 writes the snapshots anew; read the difference before it is committed."""
@@ -95,6 +96,7 @@ def test_a_missing_run_is_never_shown_as_zero(state: State, tmp_path: Path) -> N
     assert all(line.split("|")[5].strip() == "–" for line in lines)
 
 
+@pytest.mark.slow
 def test_figures_lead_to_runs_that_exist(state: State, tmp_path: Path) -> None:
     ctx = state("complete").context()
     known = set(ctx.runs["run_id"])
@@ -260,6 +262,7 @@ def test_a_failing_quarto_is_quoted(state: State, tmp_path: Path, monkeypatch: p
         render_report(made.study, made.results)
 
 
+@pytest.mark.slow
 def test_where_quarto_fails_its_words_are_said_and_the_built_in_renderer_takes_over(
     state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +281,7 @@ def test_where_quarto_fails_its_words_are_said_and_the_built_in_renderer_takes_o
     assert "built-in renderer takes over" in warned[0]
 
 
+@pytest.mark.slow
 def test_reading_a_report_needs_neither_torch_nor_a_drawing_library() -> None:
     code = (
         "import sys; import ablations.reporting.render; "
