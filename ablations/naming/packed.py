@@ -293,7 +293,9 @@ def _by_head(projected: Tensor, parts: int, config: Any) -> tuple[Tensor, ...]:
 def attention(
     query: Tensor, key: Tensor, value: Tensor, asking: _Spans, seen: _Spans, dropout: float, *, causal: bool
 ) -> Tensor:
-    """Attention of each sequence to the one with the same place.
+    """Attention of each sequence to the one with the same place, ``(tokens, heads, width)``.
+
+    Source: Dao 2023, "FlashAttention-2", over sequences of any length; in float32 PyTorch's memory-efficient one.
 
     Args:
         query: ``(tokens, heads, width)``.

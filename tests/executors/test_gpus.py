@@ -147,18 +147,23 @@ def test_forty_runs_of_three_kinds_never_run_out_of_memory_and_take_fewer_turns_
     assert turns < 20  # two at a time and each alone: 20
 
 
-def test_what_runs_of_earlier_launches_took_is_read_from_their_records(tmp_path):
+@pytest.mark.parametrize(
+    ("reserved", "expected"),
+    [({}, 3_750.0), ({"peak_reserved_mb": 3_100.0}, 3_750.0), ({"peak_reserved_mb": 7_000.0}, 7_000.0)],
+)
+def test_what_runs_of_earlier_launches_took_is_read_from_their_records(tmp_path, reserved, expected):
     for number, (device, mb) in enumerate([("H100", 1_000.0), ("H100", 3_000.0), ("cpu", 9_000.0)]):
         folder = tmp_path / "runs" / f"{number}"
         folder.mkdir(parents=True)
         record = {
             "format": 1, "run_id": f"{number}", "variant": "a", "seed": number, "experiment": "e", "scores": {},
             "config_hash": "c" if device == "cpu" else "h", "config": {"like": "small"}, "status": "completed",
-            "info": {"cost": {"peak_memory_mb": mb}}, "environment": {"device": device, "host": "h", "threads": 1},
+            "info": {"cost": {"peak_memory_mb": mb, **reserved}},
+            "environment": {"device": device, "host": "h", "threads": 1},
             "code": {"package_hash": "", "git_commit": None, "git_dirty": None}, "error": None,
         }  # fmt: skip
         (folder / "record.json").write_text(json.dumps(record))
-    assert peaks_mb(Store(tmp_path), lambda config: config["like"]) == {"small": 3_750.0}  # a quarter is kept for more
+    assert peaks_mb(Store(tmp_path), lambda config: config["like"]) == {"small": expected}  # a quarter is kept for more
 
 
 # -- the device itself ----------------------------------------------------------------------------------------

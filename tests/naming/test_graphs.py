@@ -8,13 +8,14 @@ import torch
 from tiny import CPU, config_of
 
 from ablations.errors import AblationsError
+from ablations.naming import graphs
 from ablations.naming.batches import fixed_widths, make_batch
 from ablations.naming.data import load_data
 from ablations.naming.experiment import cache_dir
 from ablations.naming.graphs import SWITCH, PackedSteps, _asks_nothing_back, _rounded, steps_for
 from ablations.naming.model import model_for
 from ablations.naming.optimisation import make_optimizer, train_step
-from ablations.naming.packed import _spans, is_known
+from ablations.naming.packed import _spans, is_known, pack
 
 ROWS = [np.array(rows) for rows in ([3, 1, 4, 15, 9, 2], [6, 5, 35, 8, 97, 93], [0, 7, 70])]
 
@@ -103,3 +104,27 @@ def test_only_scoring_that_reads_nothing_back_is_recorded(data):
     assert not _asks_nothing_back(model)
     model.cache, model.encoder.config.model_type = True, "longformer"
     assert not _asks_nothing_back(model)
+
+
+@pytest.mark.parametrize("at", ["collect", "step"])
+def test_a_step_whose_recording_finds_no_memory_leaves_nothing_behind(data, monkeypatch, at):
+    config = config_of(training={"batch_samples": 6})
+    models = [model_for(config, data, 0) for _ in range(2)]
+    plain, broken = (PackedSteps(each, make_optimizer(each, config.training, CPU), config, CPU) for each in models)
+    breaks = broken._optimizer if at == "step" else broken._loss.stacks
+
+    def full():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    batch, tokens, names = batch_of(data, config, ROWS[0]), 4 * broken._multiple, 60
+    packed = pack(batch, models[1].special, broken._first, tokens, names, broken._fillers)
+    recorded = graphs._Recorded(torch.from_numpy(np.insert(packed, 0, 1)))
+    broken._pool, broken.records = None, True
+    with monkeypatch.context() as broken_off:
+        broken_off.setattr(graphs, "_captured", lambda pool, device, compute: compute())
+        broken_off.setattr(breaks, at, full)
+        broken._record(recorded, tokens, names)
+    assert (recorded.graph, broken.records) == (None, False)
+    torch.testing.assert_close(broken.step(batch, 1e-3, 1), plain.step(batch, 1e-3, 1), rtol=0, atol=0)
+    for mine, own in zip(*(each.parameters() for each in models), strict=True):
+        assert torch.equal(mine, own)
