@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from ablations.naming.operands import Dropout
+
 PROGRAMS = 1056  # that share the rows of a backward pass: eight for each multiprocessor of an H100
-ROWS = 8  # of each of them at least
-COLUMNS = 1024  # of a block of the activation
+ROWS = 4  # of a block of the activation, or of sums
+COLUMNS = 1024  # likewise
+WARPS = 4
+
+Pulls = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 @triton.jit
@@ -33,30 +38,29 @@ def _kept(seed, site, place, dropout):
     return (number >> 8).to(tl.float32) * (1.0 / 16777216.0) >= dropout
 
 
-@triton.jit(do_not_specialize=["site"])
+@triton.jit(do_not_specialize=["site", "rows"])
 def _add_norm(
-    states, bias, residual, weight, shift, out, whole, mean_out, scale_out, seed, site, dropout, eps, width,
-    HAS_DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
+    states, bias, residual, weight, shift, out, whole, mean_out, scale_out, seed, site, dropout, eps, rows, width,
+    HAS_DROPOUT: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    at = tl.arange(0, BLOCK)
-    inside = at < width
-    place = row * width + at
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    at = tl.arange(0, BLOCK)[None, :]
+    inside = (row < rows)[:, None] & (at < width)
+    place = row.to(tl.int64)[:, None] * width + at
     value = tl.load(states + place, mask=inside, other=0.0).to(tl.float32)
-    value += tl.load(bias + at, mask=inside, other=0.0)
+    value += tl.load(bias + at, mask=at < width, other=0.0)
     if HAS_DROPOUT:
         value = tl.where(_kept(seed, site, place, dropout), value / (1.0 - dropout), 0.0)
     value += tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
-    mean = tl.sum(value, 0) / width
-    centred = tl.where(inside, value - mean, 0.0)
-    scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / width + eps)
-    normed = centred * scale * tl.load(weight + at, mask=inside, other=0.0) + tl.load(
-        shift + at, mask=inside, other=0.0
-    )
+    mean = tl.sum(value, 1) / width
+    centred = tl.where(at < width, value - mean[:, None], 0.0)
+    scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / width + eps)
+    gain = tl.load(weight + at, mask=at < width, other=0.0)
+    normed = centred * scale[:, None] * gain + tl.load(shift + at, mask=at < width, other=0.0)
     tl.store(out + place, normed, mask=inside)
     tl.store(whole + place, value, mask=inside)
-    tl.store(mean_out + row, mean)
-    tl.store(scale_out + row, scale)
+    tl.store(mean_out + row, mean, mask=row < rows)
+    tl.store(scale_out + row, scale, mask=row < rows)
 
 
 @triton.jit(do_not_specialize=["site", "rows"])
@@ -94,98 +98,204 @@ def _add_norm_backward(
 
 
 @triton.jit
-def _gelu(states, bias, out, width, BLOCK: tl.constexpr):
-    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+def _looked_up(ids, positions, words, places, extra, row, at, width, HAS_EXTRA: tl.constexpr):
     inside = at < width
-    place = tl.program_id(0).to(tl.int64) * width + at
+    found = tl.load(words + tl.load(ids + row).to(tl.int64) * width + at, mask=inside, other=0.0)
+    found += tl.load(places + tl.load(positions + row).to(tl.int64) * width + at, mask=inside, other=0.0)
+    if HAS_EXTRA:
+        found += tl.load(extra + at, mask=inside, other=0.0)
+    return found
+
+
+@triton.jit(do_not_specialize=["site"])
+def _embed(
+    ids, positions, words, places, extra, weight, shift, out, mean_out, scale_out, seed, site, dropout, eps, width,
+    HAS_EXTRA: tl.constexpr, HAS_DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    inside = at < width
+    value = _looked_up(ids, positions, words, places, extra, row, at, width, HAS_EXTRA)
+    mean = tl.sum(value, 0) / width
+    centred = tl.where(inside, value - mean, 0.0)
+    scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / width + eps)
+    gain = tl.load(weight + at, mask=inside, other=0.0)
+    found = centred * scale * gain + tl.load(shift + at, mask=inside, other=0.0)
+    place = row.to(tl.int64) * width + at
+    if HAS_DROPOUT:
+        found = tl.where(_kept(seed, site, place, dropout), found / (1.0 - dropout), 0.0)
+    tl.store(out + place, found, mask=inside)
+    tl.store(mean_out + row, mean)
+    tl.store(scale_out + row, scale)
+
+
+@triton.jit(do_not_specialize=["site", "rows"])
+def _embed_backward(
+    given, ids, positions, words, places, extra, weight, mean_in, scale_in, to_sum, sums, seed, site, dropout, rows,
+    width, HAS_EXTRA: tl.constexpr, HAS_DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    program, programs = tl.program_id(0), tl.num_programs(0)
+    at = tl.arange(0, BLOCK)
+    inside = at < width
+    gain = tl.load(weight + at, mask=inside, other=0.0)
+    to_weight = tl.zeros([BLOCK], tl.float32)
+    to_shift = tl.zeros([BLOCK], tl.float32)
+    to_extra = tl.zeros([BLOCK], tl.float32)
+    for row in range(program, rows, programs):
+        place = tl.cast(row, tl.int64) * width + at
+        grad = tl.load(given + place, mask=inside, other=0.0).to(tl.float32)
+        if HAS_DROPOUT:
+            grad = tl.where(_kept(seed, site, place, dropout), grad / (1.0 - dropout), 0.0)
+        value = _looked_up(ids, positions, words, places, extra, row, at, width, HAS_EXTRA)
+        scale = tl.load(scale_in + row)
+        normed = tl.where(inside, (value - tl.load(mean_in + row)) * scale, 0.0)
+        scaled = grad * gain
+        along = tl.sum(normed * scaled, 0) / width
+        level = tl.sum(scaled, 0) / width
+        found = tl.where(inside, (scaled - (normed * along + level)) * scale, 0.0)
+        tl.store(to_sum + place, found, mask=inside)
+        to_weight += grad * normed
+        to_shift += tl.where(inside, grad, 0.0)
+        to_extra += found
+    tl.store(sums + program * width + at, to_weight, mask=inside)
+    tl.store(sums + (programs + program) * width + at, to_shift, mask=inside)
+    tl.store(sums + (2 * programs + program) * width + at, to_extra, mask=inside)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _gelu(states, bias, out, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    inside = (row < rows) & (at < width)
+    place = row.to(tl.int64) * width + at
     value = tl.load(states + place, mask=inside, other=0.0).to(tl.float32)
-    value += tl.load(bias + at, mask=inside, other=0.0)
+    value += tl.load(bias + at, mask=at < width, other=0.0)
     tl.store(out + place, value * 0.5 * (1.0 + tl.erf(value * 0.7071067811865476)), mask=inside)
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _gelu_backward(given, states, bias, to_states, sums, rows, width, BLOCK: tl.constexpr):
+def _gelu_backward(
+    given, states, bias, to_states, sums, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
     program, programs = tl.program_id(0), tl.num_programs(0)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < width
-    added = tl.load(bias + at, mask=inside, other=0.0)
-    to_bias = tl.zeros([BLOCK], tl.float32)
-    for row in range(program, rows, programs):
-        place = tl.cast(row, tl.int64) * width + at
+    added = tl.load(bias + at, mask=at < width, other=0.0)[None, :]
+    to_bias = tl.zeros([ROWS, BLOCK], tl.float32)
+    for first in range(program * ROWS, rows, programs * ROWS):
+        row = first + tl.arange(0, ROWS)[:, None]
+        inside = (row < rows) & (at < width)[None, :]
+        place = row.to(tl.int64) * width + at[None, :]
         value = tl.load(states + place, mask=inside, other=0.0).to(tl.float32) + added
         grad = tl.load(given + place, mask=inside, other=0.0).to(tl.float32)
         below = 0.5 * (1.0 + tl.erf(value * 0.7071067811865476))
         found = grad * (below + value * 0.3989422804014327 * tl.exp(-0.5 * value * value))
         tl.store(to_states + place, found, mask=inside)
         to_bias += found
-    tl.store(sums + program * width + at, to_bias, mask=inside)
+    tl.store(sums + program * width + at, tl.sum(to_bias, 0), mask=at < width)
 
 
-def _programs(rows: int) -> int:
-    return max(1, min(PROGRAMS, rows // ROWS))
+@triton.jit(do_not_specialize=["rows"])
+def _summed(states, sums, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    program, programs = tl.program_id(0), tl.num_programs(0)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    found = tl.zeros([ROWS, BLOCK], tl.float32)
+    for first in range(program * ROWS, rows, programs * ROWS):
+        row = first + tl.arange(0, ROWS)[:, None]
+        inside = (row < rows) & (at < width)[None, :]
+        found += tl.load(states + row.to(tl.int64) * width + at[None, :], mask=inside, other=0.0).to(tl.float32)
+    tl.store(sums + program * width + at, tl.sum(found, 0), mask=at < width)
 
 
-class AddNorm(torch.autograd.Function):
-    """See :func:`ablations.naming.fused.add_norm`."""
+def _programs(rows: int, columns: int = 1) -> int:
+    return max(1, min(PROGRAMS // columns, rows // 8))
 
-    @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor, eps: float,
-        dropout: float, seed: Tensor, site: int,
-    ) -> Tensor:  # fmt: skip
-        rows, width = states.shape
-        out, whole = torch.empty_like(residual), torch.empty_like(residual)
-        mean, scale = (torch.empty(rows, device=states.device, dtype=torch.float32) for _ in range(2))
-        _add_norm[(rows,)](
-            states, bias, residual, weight, shift, out, whole, mean, scale, seed, site, dropout, eps, width,
-            HAS_DROPOUT=dropout > 0.0, BLOCK=triton.next_power_of_2(width),
+
+def embed(
+    ids: Tensor, positions: Tensor, words: Tensor, places: Tensor, extra: Tensor | None, weight: Tensor, shift: Tensor,
+    eps: float, dropout: Dropout, kind: torch.dtype,
+) -> tuple[Tensor, Pulls]:  # fmt: skip
+    """See :func:`ablations.naming.fused.embed`; the pull's first is the gradient by the sum of the rows."""
+    rows, width = len(ids), words.shape[1]
+    block, drops, more = triton.next_power_of_2(width), dropout.share > 0.0, extra is not None
+    drawn = dropout.seed, dropout.site, dropout.share
+    out = torch.empty(rows, width, device=words.device, dtype=kind)
+    mean, scale = (torch.empty(rows, device=words.device, dtype=torch.float32) for _ in range(2))
+    tables = ids, positions, words, places, extra if more else words
+    _embed[(rows,)](
+        *tables, weight, shift, out, mean, scale, *drawn, eps, width, HAS_EXTRA=more, HAS_DROPOUT=drops, BLOCK=block
+    )
+
+    def pull(given: Tensor) -> tuple[Tensor, ...]:
+        programs = _programs(rows)
+        to_sum = torch.empty(rows, width, device=words.device, dtype=torch.float32)
+        sums = torch.empty(3, programs, width, device=words.device, dtype=torch.float32)
+        _embed_backward[(programs,)](
+            given, *tables, weight, mean, scale, to_sum, sums, *drawn, rows, width,
+            HAS_EXTRA=more, HAS_DROPOUT=drops, BLOCK=block,
         )  # fmt: skip
-        ctx.save_for_backward(whole, mean, scale, weight, seed)
-        ctx.dropout, ctx.site, ctx.kind = dropout, site, states.dtype
-        return out
+        to_weight, to_shift, to_extra = sums.sum(1)
+        return to_sum, to_extra, to_weight, to_shift
 
-    @staticmethod
-    def backward(ctx: Any, given: Tensor) -> Any:  # type: ignore[override]
-        whole, mean, scale, weight, seed = ctx.saved_tensors
-        rows, width = whole.shape
-        given = given.contiguous()
+    return out, pull
+
+
+def add_norm(
+    states: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor, eps: float, dropout: Dropout
+) -> tuple[Tensor, Pulls]:
+    """See :func:`ablations.naming.fused.add_norm`."""
+    rows, width = states.shape
+    block, drops = triton.next_power_of_2(width), dropout.share > 0.0
+    drawn = dropout.seed, dropout.site, dropout.share
+    out, whole = torch.empty_like(residual), torch.empty_like(residual)
+    mean, scale = (torch.empty(rows, device=states.device, dtype=torch.float32) for _ in range(2))
+    _add_norm[(rows,)](
+        states, bias, residual, weight, shift, out, whole, mean, scale, *drawn, eps, rows, width,
+        HAS_DROPOUT=drops, ROWS=1, BLOCK=block,
+    )  # fmt: skip
+
+    def pull(given: Tensor) -> tuple[Tensor, ...]:
         programs = _programs(rows)
         to_residual = torch.empty_like(whole)
-        drops = ctx.dropout > 0.0
-        to_states = torch.empty_like(whole, dtype=ctx.kind) if drops else to_residual
+        to_states = torch.empty_like(states) if drops or states.dtype != whole.dtype else to_residual
         sums = torch.empty(3, programs, width, device=whole.device, dtype=torch.float32)
         _add_norm_backward[(programs,)](
-            given, whole, mean, scale, weight, to_states, to_residual, sums, seed, ctx.site, ctx.dropout, rows, width,
-            HAS_DROPOUT=drops, BLOCK=triton.next_power_of_2(width),
+            given, whole, mean, scale, weight, to_states, to_residual, sums, *drawn, rows, width,
+            HAS_DROPOUT=drops, BLOCK=block,
         )  # fmt: skip
         to_weight, to_shift, to_bias = sums.sum(1)
-        return to_states.to(ctx.kind), to_bias, to_residual, to_weight, to_shift, None, None, None, None
+        return to_states, to_bias, to_residual, to_weight, to_shift
+
+    return out, pull
 
 
-class Gelu(torch.autograd.Function):
+def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
     """See :func:`ablations.naming.fused.gelu`."""
+    rows, width = states.shape
+    block = min(COLUMNS, triton.next_power_of_2(width))
+    columns, out = triton.cdiv(width, block), torch.empty_like(states)
+    _gelu[(triton.cdiv(rows, ROWS), columns)](states, bias, out, rows, width, ROWS=ROWS, BLOCK=block, num_warps=WARPS)
 
-    @staticmethod
-    def forward(ctx: Any, states: Tensor, bias: Tensor) -> Tensor:
-        out = torch.empty_like(states)
-        rows, width = states.shape
-        block = min(COLUMNS, triton.next_power_of_2(width))
-        _gelu[(rows, triton.cdiv(width, block))](states, bias, out, width, BLOCK=block)
-        ctx.save_for_backward(states, bias)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, given: Tensor) -> Any:  # type: ignore[override]
-        states, bias = ctx.saved_tensors
-        rows, width = states.shape
-        programs = _programs(rows)
+    def pull(given: Tensor) -> tuple[Tensor, ...]:
+        programs = _programs(rows, columns)
         to_states = torch.empty_like(states)
         sums = torch.empty(programs, width, device=states.device, dtype=torch.float32)
-        block = min(COLUMNS, triton.next_power_of_2(width))
-        _gelu_backward[(programs, triton.cdiv(width, block))](
-            given.contiguous(), states, bias, to_states, sums, rows, width, BLOCK=block
+        _gelu_backward[(programs, columns)](
+            given, states, bias, to_states, sums, rows, width, ROWS=ROWS, BLOCK=block, num_warps=WARPS
         )
         return to_states, sums.sum(0)
+
+    return out, pull
+
+
+def summed(states: Tensor) -> Tensor:
+    """See :func:`ablations.naming.fused.summed`."""
+    rows, width = states.shape
+    block = min(COLUMNS, triton.next_power_of_2(width))
+    columns = triton.cdiv(width, block)
+    programs = _programs(rows, columns)
+    sums = torch.empty(programs, width, device=states.device, dtype=torch.float32)
+    _summed[(programs, columns)](states, sums, rows, width, ROWS=ROWS, BLOCK=block, num_warps=WARPS)
+    return sums.sum(0)
 
 
 def try_out(device: str) -> None:
@@ -194,8 +304,13 @@ def try_out(device: str) -> None:
     Raises:
         Exception: Whatever keeps Triton from it.
     """
-    with torch.enable_grad():
-        states = torch.ones(2, 16, device=device, requires_grad=True)
-        bias = torch.zeros(16, device=device, requires_grad=True)
-        seed = torch.zeros(1, dtype=torch.int64, device=device)
-        Gelu.apply(AddNorm.apply(states, bias, states, bias, bias, 1e-5, 0.1, seed, 0), bias).sum().backward()
+    states, bias = torch.ones(2, 16, device=device), torch.zeros(16, device=device)
+    dropout = Dropout(0.1, torch.zeros(1, dtype=torch.int64, device=device), 0)
+    ids = torch.zeros(2, dtype=torch.int32, device=device)
+    for out, pull in (
+        embed(ids, ids, states, states, None, bias, bias, 1e-5, dropout, torch.float32),
+        add_norm(states, bias, states, bias, bias, 1e-5, dropout),
+        gelu(states, bias),
+    ):
+        pull(out)
+    summed(states)

@@ -1,7 +1,9 @@
-"""What lies between the matrix products of a layer, each as one kernel forwards and one backwards.
+"""What lies between the matrix products of a layer, forwards and backwards in few kernels.
 
 On a GPU by Triton, which comes with PyTorch there and needs a C compiler; elsewhere, and without it, by PyTorch's own
 operations, which compute the same but for the random numbers of dropout.
+
+Each function returns what it computes and its pull: that takes the gradient by the result to those by the inputs.
 """
 
 from __future__ import annotations
@@ -9,11 +11,20 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ablations.naming.operands import Dropout, Spans
+from ablations.naming.stacks import give
+
 INTERPRETED = "TRITON_INTERPRET"  # 1: Triton's kernels run on a CPU, slowly: that is how tests compare them
+HALVES = (torch.bfloat16, torch.float16)
+
+Pulls = Callable[[Tensor], tuple[Tensor, ...]]
+Pull = Callable[[Tensor], None]
 
 
 @functools.cache
@@ -32,32 +43,87 @@ def kernels(device: str) -> Any:
     return _kernels
 
 
+def embed(ids: Tensor, positions: Tensor, module: Any, dropout: Dropout, kind: torch.dtype) -> tuple[Tensor, Pull]:
+    """``dropout(norm(word + position))`` of each token, ``(tokens, width)``, computed in float32.
+
+    The pull leaves the gradients by the parameters with them; it returns nothing.
+
+    Args:
+        ids: Of the tokens, ``(tokens,)``.
+        positions: Of the tokens, likewise.
+        module: A model's embeddings; where it knows types of tokens, all are of the first.
+        dropout: Of the normalised sum.
+        kind: Precision of the result.
+    """
+    words, places, norm = module.word_embeddings, module.position_embeddings, module.LayerNorm
+    extra = module.token_type_embeddings.weight if hasattr(module, "token_type_embeddings") else None
+    found = kernels(ids.device.type)
+    if found is not None:
+        first = extra[0] if extra is not None else None
+        tables = words.weight, places.weight, first, norm.weight, norm.bias
+        out, pull_sum = found.embed(ids, positions, *tables, norm.eps, dropout, kind)
+    else:
+
+        def plain(total: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+            normed = nn.functional.layer_norm(total, norm.normalized_shape, weight, shift, norm.eps)
+            return nn.functional.dropout(normed, dropout.share).to(kind)
+
+        total = words(ids) + places(positions)
+        out, pull_plain = by_autograd(plain, total if extra is None else total + extra[0], norm.weight, norm.bias)
+
+        def pull_sum(given: Tensor) -> tuple[Tensor, ...]:
+            to_sum, *to_norm = pull_plain(given)
+            return to_sum, to_sum.sum(0), *to_norm
+
+    def pull(given: Tensor) -> None:
+        to_sum, to_extra, to_weight, to_shift = pull_sum(given)
+        for table, rows in ((words, ids), (places, positions)):
+            give(table.weight, _by_row(to_sum, rows, table))
+        if extra is not None:
+            give(extra, torch.cat([to_extra[None], torch.zeros_like(extra[1:])]))
+        give(norm.weight, to_weight)
+        give(norm.bias, to_shift)
+
+    return out, pull
+
+
+def _by_row(grad: Tensor, rows: Tensor, table: nn.Embedding) -> Tensor:
+    """The gradient by a table of which rows were taken; none goes to that of the padding."""
+    padding = -1 if table.padding_idx is None else table.padding_idx
+    return torch.ops.aten.embedding_dense_backward(grad, rows, len(table.weight), padding, False)
+
+
 def add_norm(
-    states: Tensor, bias: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout: float, seed: Tensor, site: int
-) -> Tensor:
+    states: Tensor, bias: Tensor, residual: Tensor, norm: nn.LayerNorm, dropout: Dropout
+) -> tuple[Tensor, Pulls]:
     """``norm(dropout(states + bias) + residual)``, in the residual's precision, computed in float32.
+
+    The pull gives the gradients by states, bias, residual, and the norm's weight and bias.
 
     Args:
         states: What a product left, ``(tokens, width)``.
         bias: Of that product, ``(width,)``, float32.
         residual: ``(tokens, width)``.
         norm: Weight and bias in float32.
-        dropout: Probability, 0 to 1.
-        seed: Of the step, int64, ``(1,)``, on the device.
-        site: Which of the step's calls this is: each draws other numbers.
+        dropout: Of the product.
     """
     found = kernels(states.device.type)
+    inputs = states, bias, residual, norm.weight, norm.bias
     if found is not None:
-        result: Tensor = found.AddNorm.apply(
-            states, bias, residual, norm.weight, norm.bias, norm.eps, dropout, seed, site
-        )
-        return result
-    whole = nn.functional.dropout(states.float() + bias, dropout) + residual
-    return nn.functional.layer_norm(whole, norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(residual)
+        ours: tuple[Tensor, Pulls] = found.add_norm(*inputs, norm.eps, dropout)
+        return ours
+
+    def plain(states: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+        whole = nn.functional.dropout(states.float() + bias, dropout.share) + residual
+        return nn.functional.layer_norm(whole, norm.normalized_shape, weight, shift, norm.eps).to(residual)
+
+    return by_autograd(plain, *inputs)
 
 
-def gelu(states: Tensor, bias: Tensor) -> Tensor:
+def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
     """``gelu(states + bias)``, the exact one (by erf), in the states' precision, computed in float32.
+
+    The pull gives the gradients by states and bias.
 
     Args:
         states: What a product left, ``(tokens, width)``.
@@ -65,6 +131,86 @@ def gelu(states: Tensor, bias: Tensor) -> Tensor:
     """
     found = kernels(states.device.type)
     if found is not None:
-        result: Tensor = found.Gelu.apply(states, bias)
-        return result
-    return nn.functional.gelu(states.float() + bias).to(states)
+        ours: tuple[Tensor, Pulls] = found.gelu(states, bias)
+        return ours
+    return by_autograd(lambda states, bias: nn.functional.gelu(states.float() + bias).to(states), states, bias)
+
+
+def summed(states: Tensor) -> Tensor:
+    """Sums over the tokens in float32, ``(width,)``.
+
+    Args:
+        states: ``(tokens, width)``.
+    """
+    found = kernels(states.device.type)
+    if found is not None:
+        ours: Tensor = found.summed(states)
+        return ours
+    return states.sum(0, dtype=torch.float32)
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, asking: Spans, seen: Spans, dropout: Dropout, *, causal: bool
+) -> tuple[Tensor, Callable[..., None]]:
+    """Attention of each sequence to the one with the same place, ``(tokens, heads, width)``.
+
+    The pull writes the gradients by query, key and value into the three tensors that it is given besides.
+
+    Source: Dao 2023, "FlashAttention-2", over sequences of any length; in float32 PyTorch's memory-efficient one.
+
+    Args:
+        query: ``(tokens, heads, width)``.
+        key: ``(seen tokens, heads, width)``.
+        value: Likewise.
+        asking: The queries' sequences.
+        seen: Those of keys and values.
+        dropout: Of the weights.
+        causal: Whether a token sees none behind itself.
+    """
+    found = kernels(query.device.type)
+    if found is not None and query.dtype in HALVES:
+        ours: tuple[Tensor, Callable[..., None]] = found.attention(
+            query, key, value, asking, seen, dropout, causal=causal
+        )
+        return ours
+    compute = functools.partial(_attention, asking=asking, seen=seen, dropout=dropout.share, causal=causal)
+    out, pull = by_autograd(compute, query, key, value)
+
+    def pull_into(given: Tensor, *targets: Tensor) -> None:
+        for target, grad in zip(targets, pull(given), strict=True):
+            target.copy_(grad)
+
+    return out, pull_into
+
+
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, asking: Spans, seen: Spans, dropout: float, *, causal: bool
+) -> Tensor:
+    if query.device.type == "cpu":
+        return _one_by_one(query, key, value, asking, seen, dropout, causal=causal)
+    spans = (asking.starts, seen.starts, asking.longest, seen.longest)
+    if query.dtype in HALVES:
+        found: Tensor = torch.ops.aten._flash_attention_forward(query, key, value, *spans, dropout, causal, False)[0]
+        return found
+    batched = (each[None] for each in (query, key, value))
+    return torch.ops.aten._efficient_attention_forward(*batched, None, *spans, dropout, int(causal), True)[0][0]  # type: ignore[no-any-return]
+
+
+def _one_by_one(
+    query: Tensor, key: Tensor, value: Tensor, asking: Spans, seen: Spans, dropout: float, *, causal: bool
+) -> Tensor:
+    sizes, seen_sizes = (each.starts.diff().tolist() for each in (asking, seen))
+    found = []
+    split = torch.split
+    for part in zip(split(query, sizes), split(key, seen_sizes), split(value, seen_sizes), strict=True):
+        q, k, v = (each.transpose(0, 1) for each in part)
+        found.append(nn.functional.scaled_dot_product_attention(q, k, v, None, dropout, causal).transpose(0, 1))
+    return torch.cat(found)
+
+
+def by_autograd(compute: Callable[..., Tensor], *inputs: Tensor) -> tuple[Tensor, Pulls]:
+    """What a function computes of its inputs, and its pull, as PyTorch derives it."""
+    leaves = [each.detach().requires_grad_() for each in inputs]
+    with torch.enable_grad():
+        out = compute(*leaves)
+    return out.detach(), lambda given: torch.autograd.grad(out, leaves, given)

@@ -1,4 +1,4 @@
-"""Steps and scores on a GPU: training over real tokens alone (``packed.py``), both recorded as CUDA graphs.
+"""Steps and scores on a GPU: training over real tokens alone (``layers.py``), both recorded as CUDA graphs.
 
 A graph repeats what it has recorded, on the same memory. So batches are filled up to a few shapes, each with a buffer
 and a graph of its own, and what changes (the rate, the seed of dropout) lies on the device, too. The first step of a
@@ -25,8 +25,9 @@ from ablations.naming.batches import Batch
 from ablations.naming.config import Config
 from ablations.naming.data import Split
 from ablations.naming.heads import TAKE_4D_MASKS, NamingModel, Scored, SequenceModel, Tensors
+from ablations.naming.layers import PackedLoss
 from ablations.naming.optimisation import autocast, set_rate
-from ablations.naming.packed import IGNORED, Packed, PackedLoss, first_position, fits, pack
+from ablations.naming.packed import Packed, first_position, fits, pack
 
 SWITCH = "ABLATIONS_GPU_STEPS"
 WAYS = ("graphs", "packed", "padded")  # the default; the same without recording; Transformers' modules under autocast
@@ -161,7 +162,6 @@ class PackedSteps:
             )
         except torch.OutOfMemoryError:
             self.records = False
-            self._loss.stacks.forget()
             self._optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
 
@@ -171,15 +171,12 @@ class PackedSteps:
         self._loss.stacks.refresh()
         self._loss.seed.copy_(buffer[:1])
         batch = Packed.of(buffer[1:], samples + self._fillers, tokens, name_tokens)
-        total = self._loss.total(batch, self._longest, self._longest_name, training.label_smoothing)
-        loss = total / (batch.labels != IGNORED).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._loss.stacks.collect()
+        loss = self._loss.backward(batch, self._longest, self._longest_name, training.label_smoothing)
         limit = training.gradient_clip
         norm = nn.utils.clip_grad_norm_(self._model.parameters(), limit if limit is not None else math.inf)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return loss.detach(), norm.detach()
+        return loss, norm.detach()
 
 
 class Scorer:

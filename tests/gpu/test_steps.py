@@ -1,4 +1,4 @@
-"""What a GPU computes: fused kernels, packed and recorded steps, and that all of it repeats to the bit.
+"""What a GPU computes: packed and recorded steps, and that all of it repeats to the bit.
 
 `ABLATIONS_TEST_GPU=1 python -m pytest tests/gpu` on a machine with a GPU; elsewhere they are skipped.
 """
@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import CPU, config_of
-from torch import nn
 
-from ablations.naming import fused
 from ablations.naming.batches import fixed_widths, make_batch
 from ablations.naming.cost import Cost
 from ablations.naming.data import load_data
@@ -25,7 +23,6 @@ from ablations.naming.training import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that tests may use")
 GPU = torch.device("cuda")
-HALF = torch.bfloat16
 WIDER = {"model": {"hidden": 64}, "encoder": {"heads": 4}, "decoder": {"heads": 2}}
 DROPS = {
     "model": {"hidden": 64},
@@ -42,61 +39,6 @@ def repeatable():
 @pytest.fixture(scope="module")
 def data():
     return load_data(config_of(), cache_dir())
-
-
-def near(found, expected, kind, message=""):
-    error = (found.float() - expected.float()).norm() / expected.float().norm().clamp_min(1e-12)
-    assert error < (1e-2 if kind is HALF else 1e-5), (message, float(error))
-
-
-@pytest.mark.parametrize("kind", [torch.float32, HALF])
-@pytest.mark.parametrize("width", [64, 512, 768])
-def test_fused_kernels_compute_what_pytorch_does(kind, width):
-    assert fused.kernels("cuda") is not None, "Triton could not compile: is there a C compiler?"
-    torch.manual_seed(0)
-    norm = nn.LayerNorm(width).to(GPU)
-    nn.init.normal_(norm.weight, 1.0, 0.3)
-    inputs = {
-        "states": torch.randn(301, width, device=GPU).to(kind),
-        "residual": torch.randn(301, width, device=GPU).to(kind),
-        "bias": torch.randn(width, device=GPU),
-    }
-    grad, seed = torch.randn(301, width, device=GPU).to(kind), torch.tensor([5], device=GPU)
-
-    def found(add_norm, gelu):
-        leaves = {name: value.detach().clone().requires_grad_() for name, value in inputs.items()}
-        norm.zero_grad()
-        out = add_norm(leaves["states"], leaves["bias"], leaves["residual"])
-        (gelu(out, leaves["bias"]) * grad).sum().backward()
-        return [out, *(each.grad for each in (*leaves.values(), norm.weight, norm.bias))]
-
-    def plain(states, bias, residual):
-        whole = (states.float() + bias) + residual
-        return nn.functional.layer_norm(whole, (width,), norm.weight, norm.bias, norm.eps).to(residual)
-
-    ours = found(lambda s, b, r: fused.add_norm(s, b, r, norm, 0.0, seed, 1), fused.gelu)
-    theirs = found(plain, lambda s, b: nn.functional.gelu(s.float() + b).to(s))
-    for index, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
-        near(mine, other, kind, index)
-
-
-def test_fused_dropout_drops_the_share_and_the_same_backwards():
-    norm = nn.LayerNorm(256).to(GPU)
-    states = torch.ones(400, 256, device=GPU, requires_grad=True)
-    residual, bias, seed = (
-        torch.zeros(400, 256, device=GPU),
-        torch.zeros(256, device=GPU),
-        torch.tensor([3], device=GPU),
-    )
-    out = fused.add_norm(states, bias, residual, norm, 0.3, seed, 1)
-    kept = out > 0
-    assert 0.69 < kept.float().mean() < 0.71
-    assert torch.equal(out, fused.add_norm(states, bias, residual, norm, 0.3, seed, 1))
-    for other in (fused.add_norm(states, bias, residual, norm, 0.3, seed, 2),
-                  fused.add_norm(states, bias, residual, norm, 0.3, seed + 1, 1)):  # fmt: skip
-        assert 0.4 < ((other > 0) == kept).float().mean() < 0.65  # .3² + .7² = .58 by chance
-    (out * torch.randn_like(out)).sum().backward()
-    assert torch.equal(states.grad != 0, kept)
 
 
 @pytest.mark.parametrize(("precision", "rtol"), [("fp32", 2e-4), ("bf16", 2e-2)])

@@ -1,0 +1,90 @@
+"""Matrices one above the other, in the precision of the products, and their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Parameters one above the other, and rows of zeros behind them.
+
+    Attributes:
+        value: ``(rows, ...)``, what the parameters were when they were last taken over.
+        grad: Of the same shape and kind: whoever computes it overwrites all of it.
+    """
+
+    value: Tensor
+    grad: Tensor
+
+
+class Stacks:
+    """All stacks of a model.
+
+    Args:
+        kind: Precision of the products.
+    """
+
+    def __init__(self, kind: torch.dtype):
+        self._kind = kind
+        self._copies: list[Tensor] = []
+        self._parameters: list[nn.Parameter] = []
+        self._stacked: list[tuple[nn.Parameter, Tensor]] = []
+
+    def stack(self, parameters: Iterable[nn.Parameter], multiple: int = 1) -> Stack:
+        """A new stack.
+
+        Args:
+            parameters: In their order.
+            multiple: Of which the number of rows is to be one.
+        """
+        found = list(parameters)
+        value = self.copy(found, multiple)
+        grad = torch.zeros_like(value)
+        self._stacked += zip(found, torch.split(grad, _sizes(found, len(grad)))[:-1], strict=True)
+        return Stack(value, grad)
+
+    def copy(self, parameters: Iterable[nn.Parameter], multiple: int = 1) -> Tensor:
+        """As :meth:`stack`, for parameters whose gradients go another way: the values alone."""
+        found = list(parameters)
+        rows = sum(len(each) for each in found)
+        shape = (rows + -rows % multiple, *found[0].shape[1:])
+        value = torch.zeros(shape, dtype=self._kind, device=found[0].device)
+        self._copies += torch.split(value, _sizes(found, len(value)))[:-1]
+        self._parameters += found
+        return value
+
+    def refresh(self) -> None:
+        """Takes over the parameters' values."""
+        with torch.no_grad():
+            torch._foreach_copy_(self._copies, self._parameters)
+
+    def collect(self) -> None:
+        """Adds the stacks' gradients to those of the parameters."""
+        new, sources = list[Tensor](), list[Tensor]()
+        for parameter, grad in self._stacked:
+            if parameter.grad is not None:
+                parameter.grad.add_(grad)
+            elif parameter.requires_grad:
+                parameter.grad = torch.empty_like(parameter)
+                new.append(parameter.grad)
+                sources.append(grad)
+        if new:
+            torch._foreach_copy_(new, sources)
+
+
+def _sizes(parameters: Sequence[nn.Parameter], rows: int) -> list[int]:
+    sizes = [len(each) for each in parameters]
+    return [*sizes, rows - sum(sizes)]
+
+
+def give(parameter: nn.Parameter, grad: Tensor) -> None:
+    """Adds a gradient to a parameter's; the tensor becomes the parameter's own."""
+    if parameter.grad is not None:
+        parameter.grad.add_(grad)
+    elif parameter.requires_grad:
+        parameter.grad = grad.reshape(parameter.shape).to(parameter)

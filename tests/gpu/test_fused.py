@@ -1,0 +1,124 @@
+"""The fused kernels beside PyTorch's own operations.
+
+On a GPU as the tests beside this one; `TRITON_INTERPRET=1 python -m pytest tests/gpu/test_fused.py` on a CPU that has
+Triton.
+"""
+
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from ablations.naming import fused
+from ablations.naming.operands import Dropout
+from ablations.naming.optimisation import compute_repeatably
+
+INTERPRETED = os.environ.get(fused.INTERPRETED) == "1"
+pytestmark = pytest.mark.skipif(
+    not (torch.cuda.is_available() or INTERPRETED), reason="there is no GPU that tests may use"
+)
+DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
+HALF = torch.bfloat16
+
+
+@pytest.fixture(scope="module", autouse=True)
+def repeatable():
+    compute_repeatably(DEVICE)
+    assert fused.kernels(DEVICE.type) is not None, "Triton could not compile: is there a C compiler?"
+
+
+def near(found, expected, kind):
+    error = (found.float() - expected.float()).norm() / expected.float().norm().clamp_min(1e-12)
+    assert error < (1e-2 if kind is HALF else 1e-5)
+
+
+def dropout_of(share, seed=5, site=1):
+    return Dropout(share, torch.tensor([seed], device=DEVICE), site)
+
+
+def norm_of(width):
+    norm = nn.LayerNorm(width).to(DEVICE)
+    nn.init.normal_(norm.weight, 1.0, 0.3)
+    nn.init.normal_(norm.bias, 0.0, 0.3)
+    return norm
+
+
+@pytest.mark.parametrize("kind", [torch.float32, HALF])
+@pytest.mark.parametrize("width", [64, 512, 768])
+@pytest.mark.parametrize("rows", [1, 301])
+def test_fused_kernels_compute_what_pytorch_does(kind, width, rows):
+    torch.manual_seed(0)
+    norm, bias = norm_of(width), torch.randn(width, device=DEVICE)
+    states, residual, grad = (torch.randn(rows, width, device=DEVICE).to(kind) for _ in range(3))
+
+    def plain(states, bias, residual, weight, shift):
+        whole = (states.float() + bias) + residual
+        return nn.functional.layer_norm(whole, (width,), weight, shift, norm.eps).to(residual)
+
+    def plain_gelu(states, bias):
+        return nn.functional.gelu(states.float() + bias).to(states)
+
+    inputs = states, bias, residual, norm.weight, norm.bias
+    pairs = [
+        (fused.add_norm(states, bias, residual, norm, dropout_of(0.0)), fused.by_autograd(plain, *inputs)),
+        (fused.gelu(states, bias), fused.by_autograd(plain_gelu, states, bias)),
+    ]
+    for (out, pull), (expected, pull_expected) in pairs:
+        near(out, expected, kind)
+        for found, wanted in zip(pull(grad), pull_expected(grad), strict=True):
+            assert found.dtype == wanted.dtype
+            near(found, wanted, kind)
+    near(fused.summed(states), states.float().sum(0), torch.float32)
+
+
+def test_fused_dropout_drops_the_share_and_the_same_backwards():
+    norm, states = nn.LayerNorm(256).to(DEVICE), torch.ones(400, 256, device=DEVICE)
+    residual, bias = torch.zeros(400, 256, device=DEVICE), torch.zeros(256, device=DEVICE)
+
+    def out_of(dropout):
+        return fused.add_norm(states, bias, residual, norm, dropout)
+
+    out, pull = out_of(dropout_of(0.3))
+    kept = out > 0
+    assert 0.69 < kept.float().mean() < 0.71
+    assert torch.equal(out, out_of(dropout_of(0.3))[0])
+    for other in (dropout_of(0.3, site=2), dropout_of(0.3, seed=6)):
+        assert 0.4 < ((out_of(other)[0] > 0) == kept).float().mean() < 0.65  # .3² + .7² = .58 by chance
+    assert torch.equal(pull(torch.randn_like(out))[0] != 0, kept)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, HALF])
+@pytest.mark.parametrize("types", [0, 2])
+@pytest.mark.parametrize("padding", [None, 1])
+def test_fused_embeddings_are_pytorchs(kind, types, padding, monkeypatch):
+    torch.manual_seed(0)
+    ids = torch.randint(0, 30, (301,), device=DEVICE, dtype=torch.int32)
+    positions = (torch.arange(301, device=DEVICE) % 40).int()
+    module = nn.Module()
+    module.word_embeddings = nn.Embedding(50, 96, padding_idx=padding)
+    module.position_embeddings = nn.Embedding(40, 96)
+    if types:
+        module.token_type_embeddings = nn.Embedding(types, 96)
+    module.LayerNorm = norm_of(96)
+    module = module.to(DEVICE)
+    grad = torch.randn(301, 96, device=DEVICE).to(kind)
+
+    def found():
+        module.zero_grad()
+        out, pull = fused.embed(ids, positions, module, dropout_of(0.0), kind)
+        pull(grad)
+        return [out, *(each.grad for each in module.parameters())]
+
+    ours = found()
+    with monkeypatch.context() as without:
+        without.setattr(fused, "kernels", lambda _: None)
+        theirs = found()
+    for mine, other in zip(ours, theirs, strict=True):
+        near(mine, other, kind)
+    out, pull = fused.embed(ids, positions, module, dropout_of(0.3), kind)
+    assert 0.68 < (out != 0).float().mean() < 0.72
+    assert torch.equal(out, fused.embed(ids, positions, module, dropout_of(0.3), kind)[0])
+    module.zero_grad()
+    pull(torch.ones_like(out))
+    torch.testing.assert_close(module.LayerNorm.bias.grad, (out != 0).sum(0) / 0.7, rtol=1e-4, atol=0)
