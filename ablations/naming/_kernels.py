@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import triton
@@ -16,6 +16,7 @@ PROGRAMS = 1056  # that share the rows of a backward pass: eight for each multip
 ROWS = 4  # of a block of the activation, or of sums
 COLUMNS = 1024  # likewise
 WARPS = 4
+SIZE = 8192  # of a block of parameters
 
 Pulls = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -206,6 +207,38 @@ def _summed(states, sums, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     tl.store(sums + program * width + at, tl.sum(found, 0), mask=at < width)
 
 
+@triton.jit
+def _adamw(
+    places, factors, decay, beta1, beta2, eps, GRAD: tl.constexpr, COPY: tl.constexpr, SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    place = places + tl.program_id(0).to(tl.int64) * 6
+    values = tl.multiple_of(tl.load(place).to(tl.pointer_type(tl.float32)), 16)
+    means = tl.multiple_of(tl.load(place + 1).to(tl.pointer_type(tl.float32)), 16)
+    squares = tl.multiple_of(tl.load(place + 2).to(tl.pointer_type(tl.float32)), 16)
+    grads = tl.multiple_of(tl.load(place + 3).to(tl.pointer_type(GRAD)), 16)
+    copies = tl.multiple_of(tl.load(place + 4).to(tl.pointer_type(COPY)), 16)
+    size = tl.load(place + 5)
+    clip, rate, size_of_step, unbiased = (
+        tl.load(factors), tl.load(factors + 1), tl.load(factors + 2), tl.load(factors + 3)
+    )  # fmt: skip
+    for first in range(0, SIZE, BLOCK):
+        at = first + tl.arange(0, BLOCK)
+        inside = at < size
+        grad = tl.load(grads + at, mask=inside, other=0.0).to(tl.float32) * clip
+        mean = tl.load(means + at, mask=inside, other=0.0)
+        square = tl.load(squares + at, mask=inside, other=0.0)
+        value = tl.load(values + at, mask=inside, other=0.0)
+        mean = beta1 * mean + (1.0 - beta1) * grad
+        square = beta2 * square + (1.0 - beta2) * grad * grad
+        value -= rate * decay * value
+        value -= size_of_step * mean / (tl.sqrt(square) * unbiased + eps)
+        tl.store(means + at, mean, mask=inside)
+        tl.store(squares + at, square, mask=inside)
+        tl.store(values + at, value, mask=inside)
+        tl.store(copies + at, value, mask=inside)
+
+
 def _programs(rows: int, columns: int = 1) -> int:
     return max(1, min(PROGRAMS // columns, rows // 8))
 
@@ -296,6 +329,42 @@ def summed(states: Tensor) -> Tensor:
     sums = torch.empty(programs, width, device=states.device, dtype=torch.float32)
     _summed[(programs, columns)](states, sums, rows, width, ROWS=ROWS, BLOCK=block, num_warps=WARPS)
     return sums.sum(0)
+
+
+def places(tensors: Sequence[tuple[Tensor, ...]]) -> Tensor:
+    """Where :func:`adamw` finds what it works on, ``(blocks, 6)``: five addresses and a size, for each block.
+
+    Args:
+        tensors: Of each parameter its values, both of its moments, its gradients and the copy of its values.
+    """
+    found = []
+    for each in tensors:
+        for start in range(0, each[0].numel(), SIZE):
+            addresses = [part.data_ptr() + start * part.element_size() for part in each]
+            found.append([*addresses, min(SIZE, each[0].numel() - start)])
+    return torch.tensor(found, dtype=torch.int64, device=tensors[0][0].device)
+
+
+def adamw(
+    places: Tensor, factors: Tensor, decay: float, betas: tuple[float, float], eps: float, grads: torch.dtype,
+    copies: torch.dtype,
+) -> None:  # fmt: skip
+    """A step of AdamW, and the copies in the precision of the products.
+
+    Args:
+        places: See :func:`places`.
+        factors: Of the gradients, the rate, that over the bias of the first moment, one over the root of that of the
+            second; on the device.
+        decay: Of the weights.
+        betas: Of the moments.
+        eps: Added to the root of the second moment.
+        grads: Precision of the gradients.
+        copies: Precision of the copies.
+    """
+    kinds = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+    _adamw[(len(places),)](
+        places, factors, decay, *betas, eps, GRAD=kinds[grads], COPY=kinds[copies], SIZE=SIZE, BLOCK=COLUMNS
+    )
 
 
 def try_out(device: str) -> None:

@@ -9,7 +9,6 @@ the same steps are computed: tests compare them with the plain ones.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablations.errors import AblationsError, one_of
 from ablations.naming import fused
@@ -28,6 +27,7 @@ from ablations.naming.heads import TAKE_4D_MASKS, NamingModel, Scored, SequenceM
 from ablations.naming.layers import PackedLoss
 from ablations.naming.optimisation import autocast, set_rate
 from ablations.naming.packed import Packed, first_position, fits, pack
+from ablations.naming.updates import Update
 
 SWITCH = "ABLATIONS_GPU_STEPS"
 WAYS = ("graphs", "packed", "padded")  # the default; the same without recording; Transformers' modules under autocast
@@ -93,6 +93,7 @@ class PackedSteps:
         with autocast(config.training, device):
             half = torch.is_autocast_enabled(device.type)
         self._loss = PackedLoss(model, config, torch.bfloat16 if half else torch.float32)
+        self._update = Update(optimizer, self._loss.stacks, self._loss.tables, config.training.gradient_clip)
         self._first, self._samples = first_position(model), config.training.batch_samples
         self._multiple = max(FEWEST_TOKENS, self._samples * config.data.input_tokens // SHAPES)
         self._longest = max(2, config.data.input_tokens)
@@ -172,11 +173,7 @@ class PackedSteps:
         self._loss.seed.copy_(buffer[:1])
         batch = Packed.of(buffer[1:], samples + self._fillers, tokens, name_tokens)
         loss = self._loss.backward(batch, self._longest, self._longest_name, training.label_smoothing)
-        limit = training.gradient_clip
-        norm = nn.utils.clip_grad_norm_(self._model.parameters(), limit if limit is not None else math.inf)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        return loss, norm.detach()
+        return loss, self._update.take()
 
 
 class Scorer:

@@ -37,6 +37,11 @@ class PackedLoss:
         model: One that is known (:func:`~ablations.naming.packed.is_known`).
         config: The experiment's config.
         kind: Precision of the products.
+
+    Attributes:
+        stacks: The matrices; each step takes over their values from the parameters when it is told to.
+        seed: Of dropout, int64, ``(1,)``, on the device.
+        tables: Parameters that get gradients in other ways than by products, too.
     """
 
     def __init__(self, model: NamingModel, config: Config, kind: torch.dtype):
@@ -50,6 +55,10 @@ class PackedLoss:
         crossings = [layer.crossattention.self for layer in names]
         self._seen = _Product(stacks, [part for each in crossings for part in (each.key, each.value)])
         self._head = _Product(stacks, [model.decoder.lm_head.decoder], multiple=ROWS)
+        self.tables = [
+            part.word_embeddings.weight for part in (model.encoder.embeddings, model.decoder.bert.embeddings)
+        ]
+        stacks.refresh()
 
     @torch.no_grad()
     def backward(self, batch: Packed, longest: int, longest_name: int, label_smoothing: float = 0.0) -> Tensor:

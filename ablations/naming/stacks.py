@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -58,10 +59,27 @@ class Stacks:
         self._parameters += found
         return value
 
+    def leave(self, parameters: Iterable[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
+        """Leaves parameters to the caller from now on: returns each with its gradient here and the copy of its values.
+
+        Args:
+            parameters: Those that are in one stack, and in no other place of the loss, are left.
+        """
+        wanted, often = set(parameters), Counter(each for each, _ in self._stacked)
+        left = {each for each in wanted if often[each] == 1}
+        copies = {each: copy for each, copy in zip(self._parameters, self._copies, strict=True) if each in left}
+        found = [(each, grad, copies[each]) for each, grad in self._stacked if each in left]
+        self.refresh()
+        self._stacked = [pair for pair in self._stacked if pair[0] not in left]
+        kept = [pair for pair in zip(self._parameters, self._copies, strict=True) if pair[0] not in left]
+        self._parameters, self._copies = [each for each, _ in kept], [copy for _, copy in kept]
+        return found
+
     def refresh(self) -> None:
         """Takes over the parameters' values."""
-        with torch.no_grad():
-            torch._foreach_copy_(self._copies, self._parameters)
+        if self._parameters:
+            with torch.no_grad():
+                torch._foreach_copy_(self._copies, self._parameters)
 
     def collect(self) -> None:
         """Adds the stacks' gradients to those of the parameters."""
