@@ -1,0 +1,427 @@
+# ruff: noqa: PLR0913, PLR0914, PLR0917, N803  # kernels take pointers, sizes and switches one by one
+"""Triton's kernels for attention over packed sequences (``packed.py``), forwards and backwards, for Hopper GPUs.
+
+Source: Dao 2023, "FlashAttention-2". Each number of a result is made by one program, in a fixed order: the same numbers
+at every run.
+
+Dropout draws a random number for each weight three times, so it must be cheap: each query and each key have an odd
+random number of 32 bits (a strong hash), and a weight's is the product of the two, modulo 2³². Products of one query by
+two keys, or of two by one, are as good as independent, for the factor between them is random as well.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ablations.naming._kernels import _mixed
+
+LOG2E = tl.constexpr(1.4426950408889634)
+LN2 = tl.constexpr(0.6931471805599453)
+PREPARED = 128  # tokens of a program that prepares
+
+
+@triton.jit
+def _load(base, rows, stride, size, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """Rows of a matrix ``(rows, BLOCK)``, with zeros behind the last row and the last column."""
+    at = tl.arange(0, BLOCK)
+    places = base + rows[:, None] * stride + at[None, :]
+    if WIDTH == BLOCK:
+        return tl.load(places, mask=rows[:, None] < size, other=0.0)
+    return tl.load(places, mask=(rows[:, None] < size) & (at[None, :] < WIDTH), other=0.0)
+
+
+@triton.jit
+def _store(base, rows, stride, size, values, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    places = base + rows[:, None] * stride + at[None, :]
+    inside = rows[:, None] < size
+    if WIDTH != BLOCK:
+        inside = inside & (at[None, :] < WIDTH)
+    tl.store(places, values.to(base.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _span(starts, sequence):
+    """Where a sequence begins, and its length."""
+    begin = tl.load(starts + sequence)
+    return begin.to(tl.int64), tl.load(starts + sequence + 1) - begin
+
+
+@triton.jit
+def _ends(block, size, seen_size, CAUSAL: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Up to which key a block of queries sees all of each block of keys, and up to which it sees some."""
+    end = seen_size
+    whole = seen_size // COLUMNS * COLUMNS
+    if CAUSAL:
+        end = tl.minimum(seen_size, (block + 1) * ROWS)
+        whole = tl.minimum(whole, block * ROWS // COLUMNS * COLUMNS)
+    return whole, end
+
+
+@triton.jit(do_not_specialize=["site", "tokens", "seen_tokens"])
+def _prepare(
+    given, out, delta, numbers, seed, site, tokens, seen_tokens, heads,
+    HAS_DELTA: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """Of each query ``(heads, tokens)``: the sum of gradient times output, and its random number; then the keys'."""
+    head = tl.program_id(1)
+    at = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    place = head.to(tl.int64) * tokens + at
+    own = head < heads
+    if HAS_DROPOUT:
+        key = _mixed(_mixed(tl.load(seed).to(tl.uint32)) + site)
+        key = tl.where(own, key, _mixed(key ^ 0x9E3779B9))
+        token = tl.where(own, at * heads + head, at).to(tl.uint32)
+        number = _mixed(_mixed(token ^ key) ^ _mixed(key)) | 1
+        tl.store(numbers + place, number.to(tl.int32, bitcast=True), mask=at < tl.where(own, tokens, seen_tokens))
+    if HAS_DELTA and own:
+        stride = heads * WIDTH
+        begin = (tl.program_id(0) * ROWS).to(tl.int64) * stride + head * WIDTH
+        rows = tl.arange(0, ROWS)
+        left = tokens - tl.program_id(0) * ROWS
+        grad = _load(given + begin, rows, stride, left, WIDTH, BLOCK).to(tl.float32)
+        found = _load(out + begin, rows, stride, left, WIDTH, BLOCK).to(tl.float32)
+        tl.store(delta + place, tl.sum(grad * found, 1), mask=rows < left)
+
+
+@triton.jit
+def _seen(
+    found, most, total, q, rows, key, value, key_stride, value_stride, size, low, high, row_numbers, column_numbers,
+    threshold, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Goes on from key ``low`` to ``high`` with a block of queries: weighted values, largest score, sum of weights."""
+    for start in range(low, high, COLUMNS):
+        columns = start + tl.arange(0, COLUMNS)
+        k = _load(key, columns, key_stride, size, WIDTH, BLOCK)
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee")
+        if MASKED:
+            sees = columns[None, :] < size
+            if CAUSAL:
+                sees = sees & (columns[None, :] <= rows[:, None])
+            scores = tl.where(sees, scores, float("-inf"))
+        larger = tl.maximum(most, tl.max(scores, 1) * scale)
+        weights = tl.exp2(scores * scale - larger[:, None])
+        shrink = tl.exp2(most - larger)
+        total = total * shrink + tl.sum(weights, 1)
+        if HAS_DROPOUT:
+            drawn = tl.load(column_numbers + columns, mask=columns < size, other=1)
+            weights = tl.where(row_numbers[:, None] * drawn[None, :] >= threshold, weights, 0.0)
+        v = _load(value, columns, value_stride, size, WIDTH, BLOCK)
+        found = tl.dot(weights.to(v.dtype), v, found * shrink[:, None], input_precision="ieee")
+        most = larger
+    return found, most, total
+
+
+@triton.jit(do_not_specialize=["threshold", "tokens"])
+def _forward(
+    query, key, value, out, lse, numbers, asking, seen, query_stride, key_stride, value_stride, tokens, heads,
+    scale, threshold, rescale,
+    CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):  # fmt: skip
+    block = tl.program_id(0)
+    sequence, head = tl.program_id(1) // heads, tl.program_id(1) % heads
+    begin, size = _span(asking, sequence)
+    if block * ROWS >= size:
+        return
+    seen_begin, seen_size = _span(seen, sequence)
+    key += seen_begin * key_stride + head * WIDTH
+    value += seen_begin * value_stride + head * WIDTH
+    rows = block * ROWS + tl.arange(0, ROWS)
+    place = head.to(tl.int64) * tokens + begin
+    q = _load(query + (begin * query_stride + head * WIDTH), rows, query_stride, size, WIDTH, BLOCK)
+    row_numbers, column_numbers = rows, numbers
+    if HAS_DROPOUT:
+        row_numbers = tl.load(numbers + place + rows, mask=rows < size, other=1)
+        column_numbers = numbers + heads.to(tl.int64) * tokens + seen_begin
+    found = tl.zeros([ROWS, BLOCK], tl.float32)
+    most = tl.full([ROWS], float("-inf"), tl.float32)
+    total = tl.zeros([ROWS], tl.float32)
+    whole, end = _ends(block, size, seen_size, CAUSAL, ROWS, COLUMNS)
+    found, most, total = _seen(
+        found, most, total, q, rows, key, value, key_stride, value_stride, seen_size, 0, whole, row_numbers,
+        column_numbers, threshold, scale, False, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, COLUMNS,
+    )  # fmt: skip
+    found, most, total = _seen(
+        found, most, total, q, rows, key, value, key_stride, value_stride, seen_size, whole, end, row_numbers,
+        column_numbers, threshold, scale, True, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, COLUMNS,
+    )  # fmt: skip
+    found = found * (rescale / total)[:, None]
+    stride = heads * WIDTH
+    _store(out + (begin * stride + head * WIDTH), rows, stride, size, found, WIDTH, BLOCK)
+    tl.store(lse + place + rows, (most + tl.log2(total)) * LN2, mask=rows < size)
+
+
+@triton.jit
+def _to_keys(
+    block, head, query, key, value, given, lse, delta, to_key, to_value, row_numbers, column_numbers, query_stride,
+    key_stride, value_stride, given_stride, to_key_stride, to_value_stride, size, seen_size, scale, threshold, rescale,
+    CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """The gradients of a block of keys and values, over all queries. Zeros behind their end add nothing."""
+    columns = block * COLUMNS + tl.arange(0, COLUMNS)
+    k = _load(key, columns, key_stride, seen_size, WIDTH, BLOCK)
+    v = _load(value, columns, value_stride, seen_size, WIDTH, BLOCK)
+    drawn = columns
+    if HAS_DROPOUT:
+        drawn = tl.load(column_numbers + columns, mask=columns < seen_size, other=1)
+    key_grad = tl.zeros([COLUMNS, BLOCK], tl.float32)
+    value_grad = tl.zeros([COLUMNS, BLOCK], tl.float32)
+    low = 0
+    if CAUSAL:
+        low = block * COLUMNS // ROWS * ROWS
+    for start in range(low, size, ROWS):
+        rows = start + tl.arange(0, ROWS)
+        inside = rows < size
+        q = _load(query, rows, query_stride, size, WIDTH, BLOCK)
+        level = tl.load(lse + rows, mask=inside, other=0.0) * LOG2E
+        weights = tl.exp2(tl.dot(k, tl.trans(q), input_precision="ieee") * scale - level[None, :])
+        if CAUSAL:
+            weights = tl.where(columns[:, None] <= rows[None, :], weights, 0.0)
+        grad = _load(given, rows, given_stride, size, WIDTH, BLOCK)
+        slope = tl.dot(v, tl.trans(grad), input_precision="ieee")
+        kept_weights = weights
+        if HAS_DROPOUT:
+            own = tl.load(row_numbers + rows, mask=inside, other=1)
+            kept = drawn[:, None] * own[None, :] >= threshold
+            kept_weights = tl.where(kept, weights, 0.0)
+            slope = tl.where(kept, slope, 0.0) * rescale
+        value_grad = tl.dot(kept_weights.to(grad.dtype), grad, value_grad, input_precision="ieee")
+        slope = weights * (slope - tl.load(delta + rows, mask=inside, other=0.0)[None, :])
+        key_grad = tl.dot(slope.to(q.dtype), q, key_grad, input_precision="ieee")
+    _store(to_value, columns, to_value_stride, seen_size, value_grad * rescale, WIDTH, BLOCK)
+    _store(to_key, columns, to_key_stride, seen_size, key_grad * (scale * LN2), WIDTH, BLOCK)
+
+
+@triton.jit
+def _to_queries(
+    query_grad, q, grad, rows, level, fall, key, value, key_stride, value_stride, size, low, high, row_numbers,
+    column_numbers, scale, threshold, rescale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Goes on from key ``low`` to ``high`` with the gradient of a block of queries."""
+    for start in range(low, high, COLUMNS):
+        columns = start + tl.arange(0, COLUMNS)
+        k = _load(key, columns, key_stride, size, WIDTH, BLOCK)
+        weights = tl.exp2(tl.dot(q, tl.trans(k), input_precision="ieee") * scale - level[:, None])
+        if MASKED:
+            sees = columns[None, :] < size
+            if CAUSAL:
+                sees = sees & (columns[None, :] <= rows[:, None])
+            weights = tl.where(sees, weights, 0.0)
+        v = _load(value, columns, value_stride, size, WIDTH, BLOCK)
+        slope = tl.dot(grad, tl.trans(v), input_precision="ieee")
+        if HAS_DROPOUT:
+            drawn = tl.load(column_numbers + columns, mask=columns < size, other=1)
+            slope = tl.where(row_numbers[:, None] * drawn[None, :] >= threshold, slope, 0.0) * rescale
+        slope = weights * (slope - fall[:, None])
+        query_grad = tl.dot(slope.to(k.dtype), k, query_grad, input_precision="ieee")
+    return query_grad
+
+
+@triton.jit(do_not_specialize=["threshold", "tokens", "key_blocks"])
+def _backward(
+    query, key, value, given, lse, delta, numbers, to_query, to_key, to_value, asking, seen, query_stride, key_stride,
+    value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, key_blocks, scale, threshold, rescale,
+    CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, OWN_ROWS: tl.constexpr, OWN_COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """A block of keys and values, or one of queries: side by side, so that the second finds in L2 what the first read.
+
+    ``ROWS`` and ``COLUMNS`` are those of the blocks for keys, ``OWN_ROWS`` and ``OWN_COLUMNS`` of those for queries.
+    """
+    block = tl.program_id(0)
+    sequence, head = tl.program_id(1) // heads, tl.program_id(1) % heads
+    begin, size = _span(asking, sequence)
+    seen_begin, seen_size = _span(seen, sequence)
+    given_stride = heads * WIDTH
+    query += begin * query_stride + head * WIDTH
+    key += seen_begin * key_stride + head * WIDTH
+    value += seen_begin * value_stride + head * WIDTH
+    given += begin * given_stride + head * WIDTH
+    place = head.to(tl.int64) * tokens + begin
+    lse += place
+    delta += place
+    row_numbers = numbers + place
+    column_numbers = numbers + (heads.to(tl.int64) * tokens + seen_begin)
+    if block < key_blocks:
+        if block * COLUMNS < seen_size:
+            to_key += seen_begin * to_key_stride + head * WIDTH
+            to_value += seen_begin * to_value_stride + head * WIDTH
+            _to_keys(
+                block, head, query, key, value, given, lse, delta, to_key, to_value, row_numbers, column_numbers,
+                query_stride, key_stride, value_stride, given_stride, to_key_stride, to_value_stride, size, seen_size,
+                scale, threshold, rescale, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, ROWS, COLUMNS,
+            )  # fmt: skip
+    else:
+        block -= key_blocks
+        if block * OWN_ROWS < size:
+            rows = block * OWN_ROWS + tl.arange(0, OWN_ROWS)
+            inside = rows < size
+            q = _load(query, rows, query_stride, size, WIDTH, BLOCK)
+            grad = _load(given, rows, given_stride, size, WIDTH, BLOCK)
+            level = tl.load(lse + rows, mask=inside, other=0.0) * LOG2E
+            fall = tl.load(delta + rows, mask=inside, other=0.0)
+            drawn = rows
+            if HAS_DROPOUT:
+                drawn = tl.load(row_numbers + rows, mask=inside, other=1)
+            query_grad = tl.zeros([OWN_ROWS, BLOCK], tl.float32)
+            whole, end = _ends(block, size, seen_size, CAUSAL, OWN_ROWS, OWN_COLUMNS)
+            query_grad = _to_queries(
+                query_grad, q, grad, rows, level, fall, key, value, key_stride, value_stride, seen_size, 0, whole,
+                drawn, column_numbers, scale, threshold, rescale,
+                False, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, OWN_COLUMNS,
+            )  # fmt: skip
+            query_grad = _to_queries(
+                query_grad, q, grad, rows, level, fall, key, value, key_stride, value_stride, seen_size, whole, end,
+                drawn, column_numbers, scale, threshold, rescale,
+                True, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, OWN_COLUMNS,
+            )  # fmt: skip
+            to_query += begin * to_query_stride + head * WIDTH
+            _store(to_query, rows, to_query_stride, size, query_grad * (scale * LN2), WIDTH, BLOCK)
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Queries and keys of a block, warps of a program, and how many blocks are on their way at once."""
+
+    rows: int
+    columns: int
+    warps: int
+    stages: int
+
+
+def _block(longest: int, most: int) -> int:
+    """Tokens of a block: a power of two, 16 at least for the products, no more than needed."""
+    return int(min(most, max(16, triton.next_power_of_2(longest))))
+
+
+def _forward_blocks(width: int, longest_asking: int, longest_seen: int) -> _Blocks:
+    if width > 128:
+        return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2)
+    if longest_asking > 128:
+        return _Blocks(128, _block(longest_seen, 64), 8, 3)
+    return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2)
+
+
+def _backward_blocks(width: int, longest_asking: int, longest_seen: int) -> tuple[_Blocks, _Blocks]:
+    """For the gradients of keys, and for those of queries; the warps are of both, for they are in one kernel."""
+    if width > 64:
+        most = 32 if width > 128 else 64
+        rows, columns = _block(longest_asking, most), _block(longest_seen, 64)
+        own_rows, own_columns = _block(longest_asking, 64), _block(longest_seen, most)
+        return _Blocks(rows, columns, 8, 1), _Blocks(own_rows, own_columns, 8, 1)
+    both = _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2)
+    return both, both
+
+
+def _drops(dropout: float) -> dict[str, float]:
+    """From which product on (an int32 of any sign) a weight is kept, and by what kept ones are multiplied."""
+    threshold = min(round(dropout * 2**32) - 2**31, 2**31 - 1)
+    return {"threshold": threshold, "rescale": 1.0 / (1.0 - dropout) if dropout < 1.0 else 0.0}
+
+
+def _numbers(
+    query: Tensor, key: Tensor, dropout: float, seed: Tensor, site: int, given: Tensor, out: Tensor, delta: Tensor,
+    *, has_delta: bool,
+) -> Tensor:  # fmt: skip
+    """Random numbers, first of the queries ``(heads, tokens)``, then of the keys ``(seen tokens,)``; fills ``delta``."""
+    tokens, heads, width = query.shape
+    drops = dropout > 0.0
+    size = heads * tokens + len(key) if drops else 1
+    numbers = torch.empty(size, device=query.device, dtype=torch.int32)
+    if not drops and not has_delta:
+        return numbers
+    grid = (triton.cdiv(max(tokens, len(key) if drops else 0), PREPARED), heads + drops)
+    _prepare[grid](
+        given, out, delta, numbers, seed, site, tokens, len(key), heads, HAS_DELTA=has_delta, HAS_DROPOUT=drops,
+        WIDTH=width, BLOCK=_wide(width), ROWS=PREPARED,
+    )  # fmt: skip
+    return numbers
+
+
+def _wide(width: int) -> int:
+    return int(max(16, triton.next_power_of_2(width)))
+
+
+def forward(
+    query: Tensor, key: Tensor, value: Tensor, asking: Tensor, seen: Tensor, longest_asking: int, longest_seen: int,
+    dropout: float, seed: Tensor, site: int, *, causal: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Attention of each sequence to the one with the same place, and the logarithm of each sum of exponentials.
+
+    Source: Dao 2023, "FlashAttention-2".
+
+    Args:
+        query: ``(tokens, heads, width)``, heads one after the other, rows at any distance that 8 divides.
+        key: ``(seen tokens, heads, width)``, likewise.
+        value: Likewise.
+        asking: Where each sequence of queries begins, and the end, ``(sequences + 1,)``, int32; none is empty.
+        seen: Likewise of the keys.
+        longest_asking: No sequence of queries has more tokens.
+        longest_seen: None of keys has.
+        dropout: Probability, of the weights.
+        seed: Of the step, int64, ``(1,)``, on the device.
+        site: Which of the step's calls this is: each draws other numbers.
+        causal: Whether a token sees none behind itself; then both sequences are equally long.
+
+    Returns:
+        ``(tokens, heads, width)`` and, in float32, ``(heads, tokens)``.
+    """
+    tokens, heads, width = query.shape
+    out = torch.empty(tokens, heads, width, device=query.device, dtype=query.dtype)
+    lse = torch.empty(heads, tokens, device=query.device, dtype=torch.float32)
+    numbers = _numbers(query, key, dropout, seed, site, out, out, lse, has_delta=False)
+    blocks = _forward_blocks(_wide(width), longest_asking, longest_seen)
+    grid = (triton.cdiv(longest_asking, blocks.rows), (len(asking) - 1) * heads)
+    _forward[grid](
+        query, key, value, out, lse, numbers, asking, seen, query.stride(0), key.stride(0), value.stride(0), tokens,
+        heads, _scale(width), **_drops(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
+        BLOCK=_wide(width), ROWS=blocks.rows, COLUMNS=blocks.columns, num_warps=blocks.warps, num_stages=blocks.stages,
+    )  # fmt: skip
+    return out, lse
+
+
+def backward(
+    given: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, asking: Tensor, seen: Tensor,
+    longest_asking: int, longest_seen: int, dropout: float, seed: Tensor, site: int, to_query: Tensor, to_key: Tensor,
+    to_value: Tensor, *, causal: bool,
+) -> None:  # fmt: skip
+    """Writes the gradients of :func:`forward`; arguments as there.
+
+    Args:
+        given: Gradient of the output, ``(tokens, heads, width)``, contiguous.
+        out: The output.
+        lse: Its second result.
+        to_query: Where the gradient goes, ``(tokens, heads, width)``, rows at any distance.
+        to_key: ``(seen tokens, heads, width)``, likewise.
+        to_value: Likewise.
+    """
+    tokens, heads, width = query.shape
+    delta = torch.empty_like(lse)
+    numbers = _numbers(query, key, dropout, seed, site, given, out, delta, has_delta=True)
+    blocks, own = _backward_blocks(_wide(width), longest_asking, longest_seen)
+    key_blocks = triton.cdiv(longest_seen, blocks.columns)
+    grid = (key_blocks + triton.cdiv(longest_asking, own.rows), (len(asking) - 1) * heads)
+    _backward[grid](
+        query, key, value, given, lse, delta, numbers, to_query, to_key, to_value, asking, seen, query.stride(0),
+        key.stride(0), value.stride(0), to_query.stride(0), to_key.stride(0), to_value.stride(0), tokens, heads,
+        key_blocks, _scale(width), **_drops(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
+        BLOCK=_wide(width), ROWS=blocks.rows, COLUMNS=blocks.columns, OWN_ROWS=own.rows, OWN_COLUMNS=own.columns,
+        num_warps=blocks.warps, num_stages=blocks.stages,
+    )  # fmt: skip
+
+
+def _scale(width: int) -> float:
+    """Of scores, to the base of two."""
+    return LOG2E.value / math.sqrt(width)
