@@ -1,4 +1,4 @@
-# ruff: noqa: PLR0913, PLR0914, PLR0917, N803  # kernels take pointers, sizes and switches one by one
+# ruff: noqa: PLR0913, PLR0917  # kernels take pointers, sizes and switches one by one
 """Triton's kernels for attention over packed sequences (``packed.py``), forwards and backwards, for Hopper GPUs.
 
 Source: Dao 2023, "FlashAttention-2". Each number of a result is made by one program, in a fixed order: the same numbers
@@ -6,7 +6,8 @@ at every run.
 
 Dropout draws a random number for each weight three times, so it must be cheap: each query and each key have an odd
 random number of 32 bits (a strong hash), and a weight's is the product of the two, modulo 2³². Products of one query by
-two keys, or of two by one, are as good as independent, for the factor between them is random as well.
+two keys, or of two by one, are as good as independent, for the factor between them is random as well. A query's number
+goes by its place in the batch and its head, a key's by its place in its sequence.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from ablations.naming._kernels import _mixed
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
-PREPARED = 128  # tokens of a program that prepares
+PREPARED = 128  # tokens of a program that prepares; no block has more
 
 
 @triton.jit
-def _load(base, rows, stride, size, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    """Rows of a matrix ``(rows, BLOCK)``, with zeros behind the last row and the last column."""
-    at = tl.arange(0, BLOCK)
+def _load(base, stride, size, ROWS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """The first rows of a matrix ``(ROWS, BLOCK)``, with zeros behind the last row and the last column."""
+    rows, at = tl.arange(0, ROWS), tl.arange(0, BLOCK)
     places = base + rows[:, None] * stride + at[None, :]
     if WIDTH == BLOCK:
         return tl.load(places, mask=rows[:, None] < size, other=0.0)
@@ -37,8 +38,8 @@ def _load(base, rows, stride, size, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _store(base, rows, stride, size, values, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    at = tl.arange(0, BLOCK)
+def _store(base, stride, size, values, ROWS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    rows, at = tl.arange(0, ROWS), tl.arange(0, BLOCK)
     places = base + rows[:, None] * stride + at[None, :]
     inside = rows[:, None] < size
     if WIDTH != BLOCK:
@@ -64,12 +65,12 @@ def _ends(block, size, seen_size, CAUSAL: tl.constexpr, ROWS: tl.constexpr, COLU
     return whole, end
 
 
-@triton.jit(do_not_specialize=["site", "tokens", "seen_tokens"])
+@triton.jit(do_not_specialize=["site", "tokens", "room"])
 def _prepare(
-    given, out, delta, numbers, seed, site, tokens, seen_tokens, heads,
+    given, out, delta, numbers, seed, site, tokens, room, heads,
     HAS_DELTA: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """Of each query ``(heads, tokens)``: the sum of gradient times output, and its random number; then the keys'."""
+    """Of each query ``(heads, tokens)``: the sum of gradient times output, and its random number; the keys' before."""
     head = tl.program_id(1)
     at = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     place = head.to(tl.int64) * tokens + at
@@ -79,14 +80,15 @@ def _prepare(
         key = tl.where(own, key, _mixed(key ^ 0x9E3779B9))
         token = tl.where(own, at * heads + head, at).to(tl.uint32)
         number = _mixed(_mixed(token ^ key) ^ _mixed(key)) | 1
-        tl.store(numbers + place, number.to(tl.int32, bitcast=True), mask=at < tl.where(own, tokens, seen_tokens))
+        target = numbers + tl.where(own, room + place, at)
+        tl.store(target, number.to(tl.int32, bitcast=True), mask=at < tl.where(own, tokens, room))
     if HAS_DELTA and own:
         stride = heads * WIDTH
         begin = (tl.program_id(0) * ROWS).to(tl.int64) * stride + head * WIDTH
         rows = tl.arange(0, ROWS)
         left = tokens - tl.program_id(0) * ROWS
-        grad = _load(given + begin, rows, stride, left, WIDTH, BLOCK).to(tl.float32)
-        found = _load(out + begin, rows, stride, left, WIDTH, BLOCK).to(tl.float32)
+        grad = _load(given + begin, stride, left, ROWS, WIDTH, BLOCK).to(tl.float32)
+        found = _load(out + begin, stride, left, ROWS, WIDTH, BLOCK).to(tl.float32)
         tl.store(delta + place, tl.sum(grad * found, 1), mask=rows < left)
 
 
@@ -99,10 +101,10 @@ def _seen(
 ):  # fmt: skip
     """Goes on from key ``low`` to ``high`` with a block of queries: weighted values, largest score, sum of weights."""
     for start in range(low, high, COLUMNS):
-        columns = start + tl.arange(0, COLUMNS)
-        k = _load(key, columns, key_stride, size, WIDTH, BLOCK)
+        k = _load(key + start * key_stride, key_stride, size - start, COLUMNS, WIDTH, BLOCK)
         scores = tl.dot(q, tl.trans(k), input_precision="ieee")
         if MASKED:
+            columns = start + tl.arange(0, COLUMNS)
             sees = columns[None, :] < size
             if CAUSAL:
                 sees = sees & (columns[None, :] <= rows[:, None])
@@ -112,18 +114,18 @@ def _seen(
         shrink = tl.exp2(most - larger)
         total = total * shrink + tl.sum(weights, 1)
         if HAS_DROPOUT:
-            drawn = tl.load(column_numbers + columns, mask=columns < size, other=1)
+            drawn = tl.load(column_numbers + start + tl.arange(0, COLUMNS))
             weights = tl.where(row_numbers[:, None] * drawn[None, :] >= threshold, weights, 0.0)
-        v = _load(value, columns, value_stride, size, WIDTH, BLOCK)
+        v = _load(value + start * value_stride, value_stride, size - start, COLUMNS, WIDTH, BLOCK)
         found = tl.dot(weights.to(v.dtype), v, found * shrink[:, None], input_precision="ieee")
         most = larger
     return found, most, total
 
 
-@triton.jit(do_not_specialize=["threshold", "tokens"])
+@triton.jit(do_not_specialize=["threshold", "tokens", "room"])
 def _forward(
     query, key, value, out, lse, numbers, asking, seen, query_stride, key_stride, value_stride, tokens, heads,
-    scale, threshold, rescale,
+    room, scale, threshold, rescale,
     CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -137,26 +139,26 @@ def _forward(
     value += seen_begin * value_stride + head * WIDTH
     rows = block * ROWS + tl.arange(0, ROWS)
     place = head.to(tl.int64) * tokens + begin
-    q = _load(query + (begin * query_stride + head * WIDTH), rows, query_stride, size, WIDTH, BLOCK)
-    row_numbers, column_numbers = rows, numbers
+    first = begin + block * ROWS
+    q = _load(query + (first * query_stride + head * WIDTH), query_stride, size - block * ROWS, ROWS, WIDTH, BLOCK)
+    row_numbers = rows
     if HAS_DROPOUT:
-        row_numbers = tl.load(numbers + place + rows, mask=rows < size, other=1)
-        column_numbers = numbers + heads.to(tl.int64) * tokens + seen_begin
+        row_numbers = tl.load(numbers + room + place + rows, mask=rows < size, other=1)
     found = tl.zeros([ROWS, BLOCK], tl.float32)
     most = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     whole, end = _ends(block, size, seen_size, CAUSAL, ROWS, COLUMNS)
     found, most, total = _seen(
         found, most, total, q, rows, key, value, key_stride, value_stride, seen_size, 0, whole, row_numbers,
-        column_numbers, threshold, scale, False, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, COLUMNS,
+        numbers, threshold, scale, False, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, COLUMNS,
     )  # fmt: skip
     found, most, total = _seen(
         found, most, total, q, rows, key, value, key_stride, value_stride, seen_size, whole, end, row_numbers,
-        column_numbers, threshold, scale, True, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, COLUMNS,
+        numbers, threshold, scale, True, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, COLUMNS,
     )  # fmt: skip
     found = found * (rescale / total)[:, None]
     stride = heads * WIDTH
-    _store(out + (begin * stride + head * WIDTH), rows, stride, size, found, WIDTH, BLOCK)
+    _store(out + (first * stride + head * WIDTH), stride, size - block * ROWS, found, ROWS, WIDTH, BLOCK)
     tl.store(lse + place + rows, (most + tl.log2(total)) * LN2, mask=rows < size)
 
 
@@ -168,12 +170,14 @@ def _to_keys(
     COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The gradients of a block of keys and values, over all queries. Zeros behind their end add nothing."""
-    columns = block * COLUMNS + tl.arange(0, COLUMNS)
-    k = _load(key, columns, key_stride, seen_size, WIDTH, BLOCK)
-    v = _load(value, columns, value_stride, seen_size, WIDTH, BLOCK)
+    first = block * COLUMNS
+    columns = first + tl.arange(0, COLUMNS)
+    left = seen_size - first
+    k = _load(key + first * key_stride, key_stride, left, COLUMNS, WIDTH, BLOCK)
+    v = _load(value + first * value_stride, value_stride, left, COLUMNS, WIDTH, BLOCK)
     drawn = columns
     if HAS_DROPOUT:
-        drawn = tl.load(column_numbers + columns, mask=columns < seen_size, other=1)
+        drawn = tl.load(column_numbers + columns)
     key_grad = tl.zeros([COLUMNS, BLOCK], tl.float32)
     value_grad = tl.zeros([COLUMNS, BLOCK], tl.float32)
     low = 0
@@ -182,24 +186,26 @@ def _to_keys(
     for start in range(low, size, ROWS):
         rows = start + tl.arange(0, ROWS)
         inside = rows < size
-        q = _load(query, rows, query_stride, size, WIDTH, BLOCK)
+        q = _load(query + start * query_stride, query_stride, size - start, ROWS, WIDTH, BLOCK)
         level = tl.load(lse + rows, mask=inside, other=0.0) * LOG2E
-        weights = tl.exp2(tl.dot(k, tl.trans(q), input_precision="ieee") * scale - level[None, :])
+        weights = tl.exp2(tl.dot(q, tl.trans(k), input_precision="ieee") * scale - level[:, None])
         if CAUSAL:
-            weights = tl.where(columns[:, None] <= rows[None, :], weights, 0.0)
-        grad = _load(given, rows, given_stride, size, WIDTH, BLOCK)
-        slope = tl.dot(v, tl.trans(grad), input_precision="ieee")
+            weights = tl.where(columns[None, :] <= rows[:, None], weights, 0.0)
+        grad = _load(given + start * given_stride, given_stride, size - start, ROWS, WIDTH, BLOCK)
+        slope = tl.dot(grad, tl.trans(v), input_precision="ieee")
         kept_weights = weights
         if HAS_DROPOUT:
             own = tl.load(row_numbers + rows, mask=inside, other=1)
-            kept = drawn[:, None] * own[None, :] >= threshold
+            kept = own[:, None] * drawn[None, :] >= threshold
             kept_weights = tl.where(kept, weights, 0.0)
             slope = tl.where(kept, slope, 0.0) * rescale
-        value_grad = tl.dot(kept_weights.to(grad.dtype), grad, value_grad, input_precision="ieee")
-        slope = weights * (slope - tl.load(delta + rows, mask=inside, other=0.0)[None, :])
-        key_grad = tl.dot(slope.to(q.dtype), q, key_grad, input_precision="ieee")
-    _store(to_value, columns, to_value_stride, seen_size, value_grad * rescale, WIDTH, BLOCK)
-    _store(to_key, columns, to_key_stride, seen_size, key_grad * (scale * LN2), WIDTH, BLOCK)
+        value_grad = tl.dot(tl.trans(kept_weights.to(grad.dtype)), grad, value_grad, input_precision="ieee")
+        slope = weights * (slope - tl.load(delta + rows, mask=inside, other=0.0)[:, None])
+        key_grad = tl.dot(tl.trans(slope.to(q.dtype)), q, key_grad, input_precision="ieee")
+    to_value += first * to_value_stride
+    to_key += first * to_key_stride
+    _store(to_value, to_value_stride, left, value_grad * rescale, COLUMNS, WIDTH, BLOCK)
+    _store(to_key, to_key_stride, left, key_grad * (scale * LN2), COLUMNS, WIDTH, BLOCK)
 
 
 @triton.jit
@@ -211,28 +217,29 @@ def _to_queries(
 ):  # fmt: skip
     """Goes on from key ``low`` to ``high`` with the gradient of a block of queries."""
     for start in range(low, high, COLUMNS):
-        columns = start + tl.arange(0, COLUMNS)
-        k = _load(key, columns, key_stride, size, WIDTH, BLOCK)
+        k = _load(key + start * key_stride, key_stride, size - start, COLUMNS, WIDTH, BLOCK)
         weights = tl.exp2(tl.dot(q, tl.trans(k), input_precision="ieee") * scale - level[:, None])
         if MASKED:
+            columns = start + tl.arange(0, COLUMNS)
             sees = columns[None, :] < size
             if CAUSAL:
                 sees = sees & (columns[None, :] <= rows[:, None])
             weights = tl.where(sees, weights, 0.0)
-        v = _load(value, columns, value_stride, size, WIDTH, BLOCK)
+        v = _load(value + start * value_stride, value_stride, size - start, COLUMNS, WIDTH, BLOCK)
         slope = tl.dot(grad, tl.trans(v), input_precision="ieee")
         if HAS_DROPOUT:
-            drawn = tl.load(column_numbers + columns, mask=columns < size, other=1)
+            drawn = tl.load(column_numbers + start + tl.arange(0, COLUMNS))
             slope = tl.where(row_numbers[:, None] * drawn[None, :] >= threshold, slope, 0.0) * rescale
         slope = weights * (slope - fall[:, None])
         query_grad = tl.dot(slope.to(k.dtype), k, query_grad, input_precision="ieee")
     return query_grad
 
 
-@triton.jit(do_not_specialize=["threshold", "tokens", "key_blocks"])
+@triton.jit(do_not_specialize=["threshold", "tokens", "room", "key_blocks"])
 def _backward(
     query, key, value, given, lse, delta, numbers, to_query, to_key, to_value, asking, seen, query_stride, key_stride,
-    value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, key_blocks, scale, threshold, rescale,
+    value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, room, key_blocks,
+    scale, threshold, rescale,
     CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, OWN_ROWS: tl.constexpr, OWN_COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -252,8 +259,7 @@ def _backward(
     place = head.to(tl.int64) * tokens + begin
     lse += place
     delta += place
-    row_numbers = numbers + place
-    column_numbers = numbers + (heads.to(tl.int64) * tokens + seen_begin)
+    row_numbers, column_numbers = numbers + room + place, numbers
     if block < key_blocks:
         if block * COLUMNS < seen_size:
             to_key += seen_begin * to_key_stride + head * WIDTH
@@ -268,8 +274,9 @@ def _backward(
         if block * OWN_ROWS < size:
             rows = block * OWN_ROWS + tl.arange(0, OWN_ROWS)
             inside = rows < size
-            q = _load(query, rows, query_stride, size, WIDTH, BLOCK)
-            grad = _load(given, rows, given_stride, size, WIDTH, BLOCK)
+            first = block * OWN_ROWS
+            q = _load(query + first * query_stride, query_stride, size - first, OWN_ROWS, WIDTH, BLOCK)
+            grad = _load(given + first * given_stride, given_stride, size - first, OWN_ROWS, WIDTH, BLOCK)
             level = tl.load(lse + rows, mask=inside, other=0.0) * LOG2E
             fall = tl.load(delta + rows, mask=inside, other=0.0)
             drawn = rows
@@ -287,8 +294,8 @@ def _backward(
                 drawn, column_numbers, scale, threshold, rescale,
                 True, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, OWN_COLUMNS,
             )  # fmt: skip
-            to_query += begin * to_query_stride + head * WIDTH
-            _store(to_query, rows, to_query_stride, size, query_grad * (scale * LN2), WIDTH, BLOCK)
+            to_query += (begin + first) * to_query_stride + head * WIDTH
+            _store(to_query, to_query_stride, size - first, query_grad * (scale * LN2), OWN_ROWS, WIDTH, BLOCK)
 
 
 @dataclass(frozen=True)
@@ -331,22 +338,25 @@ def _drops(dropout: float) -> dict[str, float]:
     return {"threshold": threshold, "rescale": 1.0 / (1.0 - dropout) if dropout < 1.0 else 0.0}
 
 
+def _room(longest_seen: int) -> int:
+    """Keys' random numbers: one for each that blocks may read, for they read beyond the end of a sequence."""
+    return int(triton.cdiv(longest_seen, PREPARED)) * PREPARED
+
+
 def _numbers(
-    query: Tensor, key: Tensor, dropout: float, seed: Tensor, site: int, given: Tensor, out: Tensor, delta: Tensor,
+    query: Tensor, room: int, dropout: float, seed: Tensor, site: int, given: Tensor, out: Tensor, delta: Tensor,
     *, has_delta: bool,
 ) -> Tensor:  # fmt: skip
-    """Random numbers, first of the queries ``(heads, tokens)``, then of the keys ``(seen tokens,)``; fills ``delta``."""
+    """Random numbers, first of the keys, ``(room,)``, then of the queries, ``(heads, tokens)``; fills ``delta``."""
     tokens, heads, width = query.shape
     drops = dropout > 0.0
-    size = heads * tokens + len(key) if drops else 1
-    numbers = torch.empty(size, device=query.device, dtype=torch.int32)
-    if not drops and not has_delta:
-        return numbers
-    grid = (triton.cdiv(max(tokens, len(key) if drops else 0), PREPARED), heads + drops)
-    _prepare[grid](
-        given, out, delta, numbers, seed, site, tokens, len(key), heads, HAS_DELTA=has_delta, HAS_DROPOUT=drops,
-        WIDTH=width, BLOCK=_wide(width), ROWS=PREPARED,
-    )  # fmt: skip
+    numbers = torch.empty(room + heads * tokens if drops else 1, device=query.device, dtype=torch.int32)
+    if drops or has_delta:
+        grid = (triton.cdiv(max(tokens, room if drops else 0), PREPARED), heads + drops)
+        _prepare[grid](
+            given, out, delta, numbers, seed, site, tokens, room, heads, HAS_DELTA=has_delta, HAS_DROPOUT=drops,
+            WIDTH=width, BLOCK=_wide(width), ROWS=PREPARED,
+        )  # fmt: skip
     return numbers
 
 
@@ -381,12 +391,13 @@ def forward(
     tokens, heads, width = query.shape
     out = torch.empty(tokens, heads, width, device=query.device, dtype=query.dtype)
     lse = torch.empty(heads, tokens, device=query.device, dtype=torch.float32)
-    numbers = _numbers(query, key, dropout, seed, site, out, out, lse, has_delta=False)
+    room = _room(longest_seen)
+    numbers = _numbers(query, room, dropout, seed, site, out, out, lse, has_delta=False)
     blocks = _forward_blocks(_wide(width), longest_asking, longest_seen)
     grid = (triton.cdiv(longest_asking, blocks.rows), (len(asking) - 1) * heads)
     _forward[grid](
         query, key, value, out, lse, numbers, asking, seen, query.stride(0), key.stride(0), value.stride(0), tokens,
-        heads, _scale(width), **_drops(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
+        heads, room, _scale(width), **_drops(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
         BLOCK=_wide(width), ROWS=blocks.rows, COLUMNS=blocks.columns, num_warps=blocks.warps, num_stages=blocks.stages,
     )  # fmt: skip
     return out, lse
@@ -409,14 +420,15 @@ def backward(
     """
     tokens, heads, width = query.shape
     delta = torch.empty_like(lse)
-    numbers = _numbers(query, key, dropout, seed, site, given, out, delta, has_delta=True)
+    room = _room(longest_seen)
+    numbers = _numbers(query, room, dropout, seed, site, given, out, delta, has_delta=True)
     blocks, own = _backward_blocks(_wide(width), longest_asking, longest_seen)
     key_blocks = triton.cdiv(longest_seen, blocks.columns)
     grid = (key_blocks + triton.cdiv(longest_asking, own.rows), (len(asking) - 1) * heads)
     _backward[grid](
         query, key, value, given, lse, delta, numbers, to_query, to_key, to_value, asking, seen, query.stride(0),
         key.stride(0), value.stride(0), to_query.stride(0), to_key.stride(0), to_value.stride(0), tokens, heads,
-        key_blocks, _scale(width), **_drops(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
+        room, key_blocks, _scale(width), **_drops(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
         BLOCK=_wide(width), ROWS=blocks.rows, COLUMNS=blocks.columns, OWN_ROWS=own.rows, OWN_COLUMNS=own.columns,
         num_warps=blocks.warps, num_stages=blocks.stages,
     )  # fmt: skip
@@ -424,4 +436,4 @@ def backward(
 
 def _scale(width: int) -> float:
     """Of scores, to the base of two."""
-    return LOG2E.value / math.sqrt(width)
+    return float(LOG2E.value / math.sqrt(width))

@@ -87,7 +87,7 @@ def mixed(number):
 
 
 def kept(seed: int, site: int, head: int, heads: int, rows, columns, dropout: float) -> torch.Tensor:
-    """Which weights of queries at ``rows`` over keys at ``columns`` (places in the batch) are kept."""
+    """Which weights of queries at ``rows`` over keys at ``columns`` (in the batch, in their sequence) are kept."""
 
     def numbers(places, key):
         return mixed(mixed(np.asarray(places).astype(UINT) ^ key) ^ mixed(key)) | UINT(1)
@@ -113,7 +113,7 @@ def plainly(case: Problem) -> list[torch.Tensor]:
             scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -torch.inf)
         weights = scores.softmax(-1)
         if case.dropout:
-            places = np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)
+            places = np.arange(rows.start, rows.stop), np.arange(columns.stop - columns.start)
             masks = [kept(case.seed.item(), SITE, head, heads, *places, case.dropout) for head in range(heads)]
             weights = weights * torch.stack(masks) / (1.0 - case.dropout)
         found.append((weights @ value).transpose(0, 1))
