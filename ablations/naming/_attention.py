@@ -94,16 +94,17 @@ def _prepare(
 
 @triton.jit
 def _seen(
-    found, most, total, q, rows, key, value, key_stride, value_stride, size, low, high, row_numbers, column_numbers,
+    found, most, total, q, rows, key, value, key_stride, value_stride, size, whole, end, row_numbers, column_numbers,
     threshold, scale,
-    MASKED: tl.constexpr, CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Goes on from key ``low`` to ``high`` with a block of queries: weighted values, largest score, sum of weights."""
-    for start in range(low, high, COLUMNS):
+    """A block of queries over the keys to ``end``: weighted values, largest scores, sums of weights. See ``_ends``."""
+    tl.assume(end > 0)  # else products would not overlap
+    for start in range(0, end, COLUMNS):
         k = _load(key + start * key_stride, key_stride, size - start, COLUMNS, WIDTH, BLOCK)
         scores = tl.dot(q, tl.trans(k), input_precision="ieee")
-        if MASKED:
+        if start >= whole:
             columns = start + tl.arange(0, COLUMNS)
             sees = columns[None, :] < size
             if CAUSAL:
@@ -149,12 +150,8 @@ def _forward(
     total = tl.zeros([ROWS], tl.float32)
     whole, end = _ends(block, size, seen_size, CAUSAL, ROWS, COLUMNS)
     found, most, total = _seen(
-        found, most, total, q, rows, key, value, key_stride, value_stride, seen_size, 0, whole, row_numbers,
-        numbers, threshold, scale, False, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, COLUMNS,
-    )  # fmt: skip
-    found, most, total = _seen(
-        found, most, total, q, rows, key, value, key_stride, value_stride, seen_size, whole, end, row_numbers,
-        numbers, threshold, scale, True, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, COLUMNS,
+        found, most, total, q, rows, key, value, key_stride, value_stride, seen_size, whole, end, row_numbers, numbers,
+        threshold, scale, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, COLUMNS,
     )  # fmt: skip
     found = found * (rescale / total)[:, None]
     stride = heads * WIDTH
@@ -183,6 +180,7 @@ def _to_keys(
     low = 0
     if CAUSAL:
         low = block * COLUMNS // ROWS * ROWS
+    tl.assume(low < size)  # else products would not overlap
     for start in range(low, size, ROWS):
         rows = start + tl.arange(0, ROWS)
         inside = rows < size
@@ -210,16 +208,17 @@ def _to_keys(
 
 @triton.jit
 def _to_queries(
-    query_grad, q, grad, rows, level, fall, key, value, key_stride, value_stride, size, low, high, row_numbers,
+    query_grad, q, grad, rows, level, fall, key, value, key_stride, value_stride, size, whole, end, row_numbers,
     column_numbers, scale, threshold, rescale,
-    MASKED: tl.constexpr, CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Goes on from key ``low`` to ``high`` with the gradient of a block of queries."""
-    for start in range(low, high, COLUMNS):
+    """The gradient of a block of queries, over the keys to ``end``; see ``_ends``."""
+    tl.assume(end > 0)  # else products would not overlap
+    for start in range(0, end, COLUMNS):
         k = _load(key + start * key_stride, key_stride, size - start, COLUMNS, WIDTH, BLOCK)
         weights = tl.exp2(tl.dot(q, tl.trans(k), input_precision="ieee") * scale - level[:, None])
-        if MASKED:
+        if start >= whole:
             columns = start + tl.arange(0, COLUMNS)
             sees = columns[None, :] < size
             if CAUSAL:
@@ -285,14 +284,8 @@ def _backward(
             query_grad = tl.zeros([OWN_ROWS, BLOCK], tl.float32)
             whole, end = _ends(block, size, seen_size, CAUSAL, OWN_ROWS, OWN_COLUMNS)
             query_grad = _to_queries(
-                query_grad, q, grad, rows, level, fall, key, value, key_stride, value_stride, seen_size, 0, whole,
-                drawn, column_numbers, scale, threshold, rescale,
-                False, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, OWN_COLUMNS,
-            )  # fmt: skip
-            query_grad = _to_queries(
                 query_grad, q, grad, rows, level, fall, key, value, key_stride, value_stride, seen_size, whole, end,
-                drawn, column_numbers, scale, threshold, rescale,
-                True, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, OWN_COLUMNS,
+                drawn, column_numbers, scale, threshold, rescale, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, OWN_COLUMNS,
             )  # fmt: skip
             to_query += (begin + first) * to_query_stride + head * WIDTH
             _store(to_query, to_query_stride, size - first, query_grad * (scale * LN2), OWN_ROWS, WIDTH, BLOCK)
