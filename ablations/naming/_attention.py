@@ -24,7 +24,7 @@ from ablations.naming._kernels import _mixed
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
-PREPARED = 128  # tokens of a program that prepares; no block has more
+LARGEST = 128  # keys of a block
 
 
 @triton.jit
@@ -65,31 +65,34 @@ def _ends(block, size, seen_size, CAUSAL: tl.constexpr, ROWS: tl.constexpr, COLU
     return whole, end
 
 
-@triton.jit(do_not_specialize=["site", "tokens", "room"])
-def _prepare(
-    given, out, delta, numbers, seed, site, tokens, room, heads,
-    HAS_DELTA: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+@triton.jit
+def _numbers(places, seed, site, OTHERS: tl.constexpr):
+    """Odd random numbers of 32 bits, of queries or of the others."""
+    key = _mixed(_mixed(tl.load(seed).to(tl.uint32)) + site)
+    if OTHERS:
+        key = _mixed(key ^ 0x9E3779B9)
+    return (_mixed(_mixed(places.to(tl.uint32) ^ key) ^ _mixed(key)) | 1).to(tl.int32, bitcast=True)
+
+
+@triton.jit(do_not_specialize=["site"])
+def _draw(numbers, seed, site, BLOCK: tl.constexpr):
+    """The keys' numbers, by place in the sequence: to hash anew for each weight's thread would take too long."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(numbers + at, _numbers(at, seed, site, True))
+
+
+@triton.jit(do_not_specialize=["tokens"])
+def _levels(
+    given, out, delta, tokens, heads, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr
 ):  # fmt: skip
-    """Of each query ``(heads, tokens)``: the sum of gradient times output, and its random number; the keys' before."""
-    head = tl.program_id(1)
-    at = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    place = head.to(tl.int64) * tokens + at
-    own = head < heads
-    if HAS_DROPOUT:
-        key = _mixed(_mixed(tl.load(seed).to(tl.uint32)) + site)
-        key = tl.where(own, key, _mixed(key ^ 0x9E3779B9))
-        token = tl.where(own, at * heads + head, at).to(tl.uint32)
-        number = _mixed(_mixed(token ^ key) ^ _mixed(key)) | 1
-        target = numbers + tl.where(own, room + place, at)
-        tl.store(target, number.to(tl.int32, bitcast=True), mask=at < tl.where(own, tokens, room))
-    if HAS_DELTA and own:
-        stride = heads * WIDTH
-        begin = (tl.program_id(0) * ROWS).to(tl.int64) * stride + head * WIDTH
-        rows = tl.arange(0, ROWS)
-        left = tokens - tl.program_id(0) * ROWS
-        grad = _load(given + begin, stride, left, ROWS, WIDTH, BLOCK).to(tl.float32)
-        found = _load(out + begin, stride, left, ROWS, WIDTH, BLOCK).to(tl.float32)
-        tl.store(delta + place, tl.sum(grad * found, 1), mask=rows < left)
+    """Of each query the sum of gradient times output, ``(heads, tokens)``."""
+    first, head = tl.program_id(0) * ROWS, tl.program_id(1)
+    stride = heads * WIDTH
+    begin = first.to(tl.int64) * stride + head * WIDTH
+    grad = _load(given + begin, stride, tokens - first, ROWS, WIDTH, BLOCK).to(tl.float32)
+    found = _load(out + begin, stride, tokens - first, ROWS, WIDTH, BLOCK).to(tl.float32)
+    rows = first + tl.arange(0, ROWS)
+    tl.store(delta + head.to(tl.int64) * tokens + rows, tl.sum(grad * found, 1), mask=rows < tokens)
 
 
 @triton.jit
@@ -123,10 +126,10 @@ def _seen(
     return found, most, total
 
 
-@triton.jit(do_not_specialize=["threshold", "tokens", "room"])
+@triton.jit(do_not_specialize=["site", "threshold", "tokens"])
 def _forward(
-    query, key, value, out, lse, numbers, asking, seen, query_stride, key_stride, value_stride, tokens, heads,
-    room, scale, threshold, rescale,
+    query, key, value, out, lse, numbers, seed, site, asking, seen, query_stride, key_stride, value_stride, tokens,
+    heads, scale, threshold, rescale,
     CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -144,7 +147,7 @@ def _forward(
     q = _load(query + (first * query_stride + head * WIDTH), query_stride, size - block * ROWS, ROWS, WIDTH, BLOCK)
     row_numbers = rows
     if HAS_DROPOUT:
-        row_numbers = tl.load(numbers + room + place + rows, mask=rows < size, other=1)
+        row_numbers = _numbers((begin + rows) * heads + head, seed, site, False)
     found = tl.zeros([ROWS, BLOCK], tl.float32)
     most = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
@@ -161,8 +164,9 @@ def _forward(
 
 @triton.jit
 def _to_keys(
-    block, head, query, key, value, given, lse, delta, to_key, to_value, row_numbers, column_numbers, query_stride,
-    key_stride, value_stride, given_stride, to_key_stride, to_value_stride, size, seen_size, scale, threshold, rescale,
+    block, head, query, key, value, given, lse, delta, to_key, to_value, seed, site, begin, heads, column_numbers,
+    query_stride, key_stride, value_stride, given_stride, to_key_stride, to_value_stride, size, seen_size, scale,
+    threshold, rescale,
     CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -189,16 +193,16 @@ def _to_keys(
         weights = tl.exp2(tl.dot(q, tl.trans(k), input_precision="ieee") * scale - level[:, None])
         if CAUSAL:
             weights = tl.where(columns[None, :] <= rows[:, None], weights, 0.0)
+        if HAS_DROPOUT:  # the sign says which are kept: that takes fewer registers than their products
+            own = _numbers((begin + rows) * heads + head, seed, site, False)
+            weights = tl.where(own[:, None] * drawn[None, :] >= threshold, weights, -weights)
         grad = _load(given + start * given_stride, given_stride, size - start, ROWS, WIDTH, BLOCK)
-        slope = tl.dot(grad, tl.trans(v), input_precision="ieee")
-        kept_weights = weights
-        if HAS_DROPOUT:
-            own = tl.load(row_numbers + rows, mask=inside, other=1)
-            kept = own[:, None] * drawn[None, :] >= threshold
-            kept_weights = tl.where(kept, weights, 0.0)
-            slope = tl.where(kept, slope, 0.0) * rescale
+        kept_weights = tl.maximum(weights, 0.0)
         value_grad = tl.dot(tl.trans(kept_weights.to(grad.dtype)), grad, value_grad, input_precision="ieee")
-        slope = weights * (slope - tl.load(delta + rows, mask=inside, other=0.0)[:, None])
+        slope = tl.dot(grad, tl.trans(v), input_precision="ieee")
+        if HAS_DROPOUT:
+            slope = tl.where(weights > 0.0, slope, 0.0) * rescale
+        slope = tl.abs(weights) * (slope - tl.load(delta + rows, mask=inside, other=0.0)[:, None])
         key_grad = tl.dot(tl.trans(slope.to(q.dtype)), q, key_grad, input_precision="ieee")
     to_value += first * to_value_stride
     to_key += first * to_key_stride
@@ -234,10 +238,10 @@ def _to_queries(
     return query_grad
 
 
-@triton.jit(do_not_specialize=["threshold", "tokens", "room", "key_blocks"])
+@triton.jit(do_not_specialize=["site", "threshold", "tokens", "key_blocks"])
 def _backward(
-    query, key, value, given, lse, delta, numbers, to_query, to_key, to_value, asking, seen, query_stride, key_stride,
-    value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, room, key_blocks,
+    query, key, value, given, lse, delta, numbers, seed, site, to_query, to_key, to_value, asking, seen, query_stride,
+    key_stride, value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, key_blocks,
     scale, threshold, rescale,
     CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, OWN_ROWS: tl.constexpr, OWN_COLUMNS: tl.constexpr,
@@ -258,13 +262,12 @@ def _backward(
     place = head.to(tl.int64) * tokens + begin
     lse += place
     delta += place
-    row_numbers, column_numbers = numbers + room + place, numbers
     if block < key_blocks:
         if block * COLUMNS < seen_size:
             to_key += seen_begin * to_key_stride + head * WIDTH
             to_value += seen_begin * to_value_stride + head * WIDTH
             _to_keys(
-                block, head, query, key, value, given, lse, delta, to_key, to_value, row_numbers, column_numbers,
+                block, head, query, key, value, given, lse, delta, to_key, to_value, seed, site, begin, heads, numbers,
                 query_stride, key_stride, value_stride, given_stride, to_key_stride, to_value_stride, size, seen_size,
                 scale, threshold, rescale, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, ROWS, COLUMNS,
             )  # fmt: skip
@@ -280,15 +283,69 @@ def _backward(
             fall = tl.load(delta + rows, mask=inside, other=0.0)
             drawn = rows
             if HAS_DROPOUT:
-                drawn = tl.load(row_numbers + rows, mask=inside, other=1)
+                drawn = _numbers((begin + rows) * heads + head, seed, site, False)
             query_grad = tl.zeros([OWN_ROWS, BLOCK], tl.float32)
             whole, end = _ends(block, size, seen_size, CAUSAL, OWN_ROWS, OWN_COLUMNS)
             query_grad = _to_queries(
                 query_grad, q, grad, rows, level, fall, key, value, key_stride, value_stride, seen_size, whole, end,
-                drawn, column_numbers, scale, threshold, rescale, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, OWN_COLUMNS,
+                drawn, numbers, scale, threshold, rescale, CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, OWN_COLUMNS,
             )  # fmt: skip
             to_query += (begin + first) * to_query_stride + head * WIDTH
             _store(to_query, to_query_stride, size - first, query_grad * (scale * LN2), OWN_ROWS, WIDTH, BLOCK)
+
+
+@triton.jit(do_not_specialize=["site", "threshold", "tokens"])
+def _backward_at_once(
+    query, key, value, given, out, lse, numbers, seed, site, to_query, to_key, to_value, asking, seen, query_stride,
+    key_stride, value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, scale, threshold, rescale,
+    CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """All gradients of a head of a sequence whose queries are one block: five products for each block of keys."""
+    sequence, head = tl.program_id(0) // heads, tl.program_id(0) % heads
+    begin, size = _span(asking, sequence)
+    seen_begin, seen_size = _span(seen, sequence)
+    rows = tl.arange(0, ROWS)
+    stride = heads * WIDTH
+    q = _load(query + (begin * query_stride + head * WIDTH), query_stride, size, ROWS, WIDTH, BLOCK)
+    grad = _load(given + (begin * stride + head * WIDTH), stride, size, ROWS, WIDTH, BLOCK)
+    found = _load(out + (begin * stride + head * WIDTH), stride, size, ROWS, WIDTH, BLOCK)
+    fall = tl.sum(grad.to(tl.float32) * found.to(tl.float32), 1)
+    level = tl.load(lse + head.to(tl.int64) * tokens + begin + rows, mask=rows < size, other=0.0) * LOG2E
+    own = rows
+    if HAS_DROPOUT:
+        own = _numbers((begin + rows) * heads + head, seed, site, False)
+    key += seen_begin * key_stride + head * WIDTH
+    value += seen_begin * value_stride + head * WIDTH
+    to_key += seen_begin * to_key_stride + head * WIDTH
+    to_value += seen_begin * to_value_stride + head * WIDTH
+    query_grad = tl.zeros([ROWS, BLOCK], tl.float32)
+    tl.assume(seen_size > 0)  # else products would not overlap
+    for start in range(0, seen_size, COLUMNS):
+        left = seen_size - start
+        k = _load(key + start * key_stride, key_stride, left, COLUMNS, WIDTH, BLOCK)
+        weights = tl.exp2(tl.dot(q, tl.trans(k), input_precision="ieee") * scale - level[:, None])
+        columns = tl.arange(0, COLUMNS)
+        if left < COLUMNS:
+            weights = tl.where(columns[None, :] < left, weights, 0.0)
+        if CAUSAL:
+            weights = tl.where(start + columns[None, :] <= rows[:, None], weights, 0.0)
+        if HAS_DROPOUT:  # the sign says which are kept: that takes fewer registers than their products
+            drawn = tl.load(numbers + start + columns)
+            weights = tl.where(own[:, None] * drawn[None, :] >= threshold, weights, -weights)
+        kept_weights = tl.trans(tl.maximum(weights, 0.0).to(grad.dtype))
+        value_grad = tl.dot(kept_weights, grad, input_precision="ieee") * rescale
+        _store(to_value + start * to_value_stride, to_value_stride, left, value_grad, COLUMNS, WIDTH, BLOCK)
+        v = _load(value + start * value_stride, value_stride, left, COLUMNS, WIDTH, BLOCK)
+        slope = tl.dot(grad, tl.trans(v), input_precision="ieee")
+        if HAS_DROPOUT:
+            slope = tl.where(weights > 0.0, slope, 0.0) * rescale
+        slope = (tl.abs(weights) * (slope - fall[:, None])).to(q.dtype)
+        key_grad = tl.dot(tl.trans(slope), q, input_precision="ieee") * (scale * LN2)
+        _store(to_key + start * to_key_stride, to_key_stride, left, key_grad, COLUMNS, WIDTH, BLOCK)
+        query_grad = tl.dot(slope, k, query_grad, input_precision="ieee")
+    to_query += begin * to_query_stride + head * WIDTH
+    _store(to_query, to_query_stride, size, query_grad * (scale * LN2), ROWS, WIDTH, BLOCK)
 
 
 @dataclass(frozen=True)
@@ -299,6 +356,12 @@ class _Blocks:
     columns: int
     warps: int
     stages: int
+    registers: int | None = None  # of a thread at most, where more programs shall find room
+
+    def options(self) -> dict[str, int]:
+        """Arguments of a kernel."""
+        found = {"ROWS": self.rows, "COLUMNS": self.columns, "num_warps": self.warps, "num_stages": self.stages}
+        return found if self.registers is None else {**found, "maxnreg": self.registers}
 
 
 def _block(longest: int, most: int) -> int:
@@ -310,8 +373,8 @@ def _forward_blocks(width: int, longest_asking: int, longest_seen: int) -> _Bloc
     if width > 128:
         return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2)
     if longest_asking > 128:
-        return _Blocks(128, _block(longest_seen, 64), 8, 3)
-    return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2)
+        return _Blocks(128, _block(longest_seen, 64), 8, 2, 128)
+    return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2, 128)
 
 
 def _backward_blocks(width: int, longest_asking: int, longest_seen: int) -> tuple[_Blocks, _Blocks]:
@@ -325,31 +388,27 @@ def _backward_blocks(width: int, longest_asking: int, longest_seen: int) -> tupl
     return both, both
 
 
+def _at_once_blocks(width: int, longest_asking: int, longest_seen: int) -> _Blocks | None:
+    """Where the queries of a sequence are one block, else None."""
+    if longest_asking > 256 or width > 64:
+        return None
+    rows = _block(longest_asking, 256)
+    return _Blocks(rows, _block(longest_seen, 64), max(4, rows // 16), 2, 128 if rows > 16 else None)
+
+
 def _drops(dropout: float) -> dict[str, float]:
     """From which product on (an int32 of any sign) a weight is kept, and by what kept ones are multiplied."""
     threshold = min(round(dropout * 2**32) - 2**31, 2**31 - 1)
     return {"threshold": threshold, "rescale": 1.0 / (1.0 - dropout) if dropout < 1.0 else 0.0}
 
 
-def _room(longest_seen: int) -> int:
-    """Keys' random numbers: one for each that blocks may read, for they read beyond the end of a sequence."""
-    return int(triton.cdiv(longest_seen, PREPARED)) * PREPARED
-
-
-def _numbers(
-    query: Tensor, room: int, dropout: float, seed: Tensor, site: int, given: Tensor, out: Tensor, delta: Tensor,
-    *, has_delta: bool,
-) -> Tensor:  # fmt: skip
-    """Random numbers, first of the keys, ``(room,)``, then of the queries, ``(heads, tokens)``; fills ``delta``."""
-    tokens, heads, width = query.shape
-    drops = dropout > 0.0
-    numbers = torch.empty(room + heads * tokens if drops else 1, device=query.device, dtype=torch.int32)
-    if drops or has_delta:
-        grid = (triton.cdiv(max(tokens, room if drops else 0), PREPARED), heads + drops)
-        _prepare[grid](
-            given, out, delta, numbers, seed, site, tokens, room, heads, HAS_DELTA=has_delta, HAS_DROPOUT=drops,
-            WIDTH=width, BLOCK=_wide(width), ROWS=PREPARED,
-        )  # fmt: skip
+def _drawn(query: Tensor, longest_seen: int, dropout: float, seed: Tensor, site: int) -> Tensor:
+    """Random numbers of the keys of a sequence, as many as blocks read: they read beyond the end of a sequence."""
+    if dropout <= 0.0:
+        return seed
+    programs = triton.cdiv(longest_seen, LARGEST)
+    numbers = torch.empty(programs * LARGEST, device=query.device, dtype=torch.int32)
+    _draw[(programs,)](numbers, seed, site, BLOCK=LARGEST)
     return numbers
 
 
@@ -384,14 +443,13 @@ def forward(
     tokens, heads, width = query.shape
     out = torch.empty(tokens, heads, width, device=query.device, dtype=query.dtype)
     lse = torch.empty(heads, tokens, device=query.device, dtype=torch.float32)
-    room = _room(longest_seen)
-    numbers = _numbers(query, room, dropout, seed, site, out, out, lse, has_delta=False)
+    numbers = _drawn(query, longest_seen, dropout, seed, site)
     blocks = _forward_blocks(_wide(width), longest_asking, longest_seen)
     grid = (triton.cdiv(longest_asking, blocks.rows), (len(asking) - 1) * heads)
     _forward[grid](
-        query, key, value, out, lse, numbers, asking, seen, query.stride(0), key.stride(0), value.stride(0), tokens,
-        heads, room, _scale(width), **_drops(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
-        BLOCK=_wide(width), ROWS=blocks.rows, COLUMNS=blocks.columns, num_warps=blocks.warps, num_stages=blocks.stages,
+        query, key, value, out, lse, numbers, seed, site, asking, seen, query.stride(0), key.stride(0), value.stride(0),
+        tokens, heads, _scale(width), **_drops(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
+        BLOCK=_wide(width), **blocks.options(),
     )  # fmt: skip
     return out, lse
 
@@ -412,18 +470,26 @@ def backward(
         to_value: Likewise.
     """
     tokens, heads, width = query.shape
+    numbers = _drawn(query, longest_seen, dropout, seed, site)
+    strides = [each.stride(0) for each in (query, key, value, to_query, to_key, to_value)]
+    rest = (numbers, seed, site, to_query, to_key, to_value, asking, seen, *strides, tokens, heads)
+    switches = {**_drops(dropout), "scale": _scale(width), "CAUSAL": causal, "HAS_DROPOUT": dropout > 0.0}
+    switches |= {"WIDTH": width, "BLOCK": _wide(width)}
+    programs = (len(asking) - 1) * heads
+    at_once = _at_once_blocks(_wide(width), longest_asking, longest_seen)
+    if at_once is not None:
+        _backward_at_once[(programs,)](query, key, value, given, out, lse, *rest, **switches, **at_once.options())
+        return
     delta = torch.empty_like(lse)
-    room = _room(longest_seen)
-    numbers = _numbers(query, room, dropout, seed, site, given, out, delta, has_delta=True)
+    _levels[(triton.cdiv(tokens, LARGEST), heads)](
+        given, out, delta, tokens, heads, WIDTH=width, BLOCK=_wide(width), ROWS=LARGEST
+    )
     blocks, own = _backward_blocks(_wide(width), longest_asking, longest_seen)
     key_blocks = triton.cdiv(longest_seen, blocks.columns)
-    grid = (key_blocks + triton.cdiv(longest_asking, own.rows), (len(asking) - 1) * heads)
+    grid = (key_blocks + triton.cdiv(longest_asking, own.rows), programs)
     _backward[grid](
-        query, key, value, given, lse, delta, numbers, to_query, to_key, to_value, asking, seen, query.stride(0),
-        key.stride(0), value.stride(0), to_query.stride(0), to_key.stride(0), to_value.stride(0), tokens, heads,
-        room, key_blocks, _scale(width), **_drops(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
-        BLOCK=_wide(width), ROWS=blocks.rows, COLUMNS=blocks.columns, OWN_ROWS=own.rows, OWN_COLUMNS=own.columns,
-        num_warps=blocks.warps, num_stages=blocks.stages,
+        query, key, value, given, lse, delta, *rest, key_blocks, OWN_ROWS=own.rows, OWN_COLUMNS=own.columns,
+        **switches, **blocks.options(),
     )  # fmt: skip
 
 
