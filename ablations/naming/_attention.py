@@ -294,38 +294,30 @@ def _backward(
             _store(to_query, to_query_stride, size - first, query_grad * (scale * LN2), OWN_ROWS, WIDTH, BLOCK)
 
 
-@triton.jit(do_not_specialize=["site", "threshold", "tokens"])
-def _backward_at_once(
-    query, key, value, given, out, lse, numbers, seed, site, to_query, to_key, to_value, asking, seen, query_stride,
-    key_stride, value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, scale, threshold, rescale,
+@triton.jit
+def _across(weights, states):
+    """``weights.T @ states``, by the transpose where that has more rows: Hopper multiplies 64 at once."""
+    if weights.shape[1] < states.shape[1]:
+        return tl.trans(tl.dot(tl.trans(states), weights, input_precision="ieee"))
+    else:
+        return tl.dot(tl.trans(weights), states, input_precision="ieee")
+
+
+@triton.jit
+def _all_gradients(
+    q, grad, level, fall, own, rows, key, value, to_key, to_value, numbers, key_stride, value_stride, to_key_stride,
+    to_value_stride, seen_size, goes_on, scale, threshold, rescale,
     CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SEVERAL: tl.constexpr,
 ):  # fmt: skip
-    """All gradients of a head of a sequence whose queries are one block: five products for each block of keys."""
-    sequence, head = tl.program_id(0) // heads, tl.program_id(0) % heads
-    begin, size = _span(asking, sequence)
-    seen_begin, seen_size = _span(seen, sequence)
-    rows = tl.arange(0, ROWS)
-    stride = heads * WIDTH
-    q = _load(query + (begin * query_stride + head * WIDTH), query_stride, size, ROWS, WIDTH, BLOCK)
-    grad = _load(given + (begin * stride + head * WIDTH), stride, size, ROWS, WIDTH, BLOCK)
-    found = _load(out + (begin * stride + head * WIDTH), stride, size, ROWS, WIDTH, BLOCK)
-    fall = tl.sum(grad.to(tl.float32) * found.to(tl.float32), 1)
-    level = tl.load(lse + head.to(tl.int64) * tokens + begin + rows, mask=rows < size, other=0.0) * LOG2E
-    own = rows
-    if HAS_DROPOUT:
-        own = _numbers((begin + rows) * heads + head, seed, site, False)
-    key += seen_begin * key_stride + head * WIDTH
-    value += seen_begin * value_stride + head * WIDTH
-    to_key += seen_begin * to_key_stride + head * WIDTH
-    to_value += seen_begin * to_value_stride + head * WIDTH
+    """Gradients of a block of queries, returned, and of all keys and values, added to those there if that goes on."""
     query_grad = tl.zeros([ROWS, BLOCK], tl.float32)
+    columns = tl.arange(0, COLUMNS)
     tl.assume(seen_size > 0)  # else products would not overlap
     for start in range(0, seen_size, COLUMNS):
         left = seen_size - start
         k = _load(key + start * key_stride, key_stride, left, COLUMNS, WIDTH, BLOCK)
         weights = tl.exp2(tl.dot(q, tl.trans(k), input_precision="ieee") * scale - level[:, None])
-        columns = tl.arange(0, COLUMNS)
         if left < COLUMNS:
             weights = tl.where(columns[None, :] < left, weights, 0.0)
         if CAUSAL:
@@ -333,19 +325,73 @@ def _backward_at_once(
         if HAS_DROPOUT:  # the sign says which are kept: that takes fewer registers than their products
             drawn = tl.load(numbers + start + columns)
             weights = tl.where(own[:, None] * drawn[None, :] >= threshold, weights, -weights)
-        kept_weights = tl.trans(tl.maximum(weights, 0.0).to(grad.dtype))
-        value_grad = tl.dot(kept_weights, grad, input_precision="ieee") * rescale
-        _store(to_value + start * to_value_stride, to_value_stride, left, value_grad, COLUMNS, WIDTH, BLOCK)
+        value_grad = _across(tl.maximum(weights, 0.0).to(grad.dtype), grad) * rescale
+        place = to_value + start * to_value_stride
+        if SEVERAL and goes_on:
+            value_grad += _load(place, to_value_stride, left, COLUMNS, WIDTH, BLOCK).to(tl.float32)
+        _store(place, to_value_stride, left, value_grad, COLUMNS, WIDTH, BLOCK)
         v = _load(value + start * value_stride, value_stride, left, COLUMNS, WIDTH, BLOCK)
         slope = tl.dot(grad, tl.trans(v), input_precision="ieee")
         if HAS_DROPOUT:
             slope = tl.where(weights > 0.0, slope, 0.0) * rescale
         slope = (tl.abs(weights) * (slope - fall[:, None])).to(q.dtype)
-        key_grad = tl.dot(tl.trans(slope), q, input_precision="ieee") * (scale * LN2)
-        _store(to_key + start * to_key_stride, to_key_stride, left, key_grad, COLUMNS, WIDTH, BLOCK)
+        key_grad = _across(slope, q) * (scale * LN2)
+        place = to_key + start * to_key_stride
+        if SEVERAL and goes_on:
+            key_grad += _load(place, to_key_stride, left, COLUMNS, WIDTH, BLOCK).to(tl.float32)
+        _store(place, to_key_stride, left, key_grad, COLUMNS, WIDTH, BLOCK)
         query_grad = tl.dot(slope, k, query_grad, input_precision="ieee")
+    return query_grad * (scale * LN2)
+
+
+@triton.jit(do_not_specialize=["site", "threshold", "tokens"])
+def _backward_at_once(
+    query, key, value, given, out, lse, numbers, seed, site, to_query, to_key, to_value, asking, seen, query_stride,
+    key_stride, value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, scale, threshold, rescale,
+    CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, SEVERAL: tl.constexpr,
+):  # fmt: skip
+    """All gradients of a head of a sequence, by five products for each block of queries and keys in place of seven.
+
+    ``SEVERAL`` blocks of queries, one after the other, add to the gradients of keys and values, in their precision: for
+    two blocks that is as good as the rounding of the sum.
+    """
+    sequence, head = tl.program_id(0) // heads, tl.program_id(0) % heads
+    begin, size = _span(asking, sequence)
+    seen_begin, seen_size = _span(seen, sequence)
+    stride = heads * WIDTH
+    query += begin * query_stride + head * WIDTH
+    given += begin * stride + head * WIDTH
+    out += begin * stride + head * WIDTH
     to_query += begin * to_query_stride + head * WIDTH
-    _store(to_query, to_query_stride, size, query_grad * (scale * LN2), ROWS, WIDTH, BLOCK)
+    key += seen_begin * key_stride + head * WIDTH
+    value += seen_begin * value_stride + head * WIDTH
+    to_key += seen_begin * to_key_stride + head * WIDTH
+    to_value += seen_begin * to_value_stride + head * WIDTH
+    lse += head.to(tl.int64) * tokens + begin
+    first = 0
+    while first < size:
+        left = size - first
+        rows = first + tl.arange(0, ROWS)
+        q = _load(query + first * query_stride, query_stride, left, ROWS, WIDTH, BLOCK)
+        grad = _load(given + first * stride, stride, left, ROWS, WIDTH, BLOCK)
+        found = _load(out + first * stride, stride, left, ROWS, WIDTH, BLOCK)
+        fall = tl.sum(grad.to(tl.float32) * found.to(tl.float32), 1)
+        level = tl.load(lse + rows, mask=rows < size, other=0.0) * LOG2E
+        own = rows
+        if HAS_DROPOUT:
+            own = _numbers((begin + rows) * heads + head, seed, site, False)
+        query_grad = _all_gradients(
+            q, grad, level, fall, own, rows, key, value, to_key, to_value, numbers, key_stride, value_stride,
+            to_key_stride, to_value_stride, seen_size, first > 0, scale, threshold, rescale,
+            CAUSAL, HAS_DROPOUT, WIDTH, BLOCK, ROWS, COLUMNS, SEVERAL,
+        )  # fmt: skip
+        _store(to_query + first * to_query_stride, to_query_stride, left, query_grad, ROWS, WIDTH, BLOCK)
+        first += ROWS
+        if SEVERAL:
+            tl.debug_barrier()  # what one thread has written another may read
+        else:
+            first = size
 
 
 @dataclass(frozen=True)
@@ -389,11 +435,13 @@ def _backward_blocks(width: int, longest_asking: int, longest_seen: int) -> tupl
 
 
 def _at_once_blocks(width: int, longest_asking: int, longest_seen: int) -> _Blocks | None:
-    """Where the queries of a sequence are one block, else None."""
+    """Where the queries of a sequence are two blocks at most, else None."""
     if longest_asking > 256 or width > 64:
         return None
-    rows = _block(longest_asking, 256)
-    return _Blocks(rows, _block(longest_seen, 64), max(4, rows // 16), 2, 128 if rows > 16 else None)
+    rows = _block(longest_asking, 128)
+    if rows < 64:
+        return _Blocks(rows, _block(longest_seen, 64), 4, 2)
+    return _Blocks(rows, _block(longest_seen, 32), rows // 16, 2, 128 if rows == 128 else 168)
 
 
 def _drops(dropout: float) -> dict[str, float]:
@@ -478,7 +526,10 @@ def backward(
     programs = (len(asking) - 1) * heads
     at_once = _at_once_blocks(_wide(width), longest_asking, longest_seen)
     if at_once is not None:
-        _backward_at_once[(programs,)](query, key, value, given, out, lse, *rest, **switches, **at_once.options())
+        several = longest_asking > at_once.rows
+        _backward_at_once[(programs,)](
+            query, key, value, given, out, lse, *rest, SEVERAL=several, **switches, **at_once.options()
+        )
         return
     delta = torch.empty_like(lse)
     _levels[(triton.cdiv(tokens, LARGEST), heads)](
