@@ -13,6 +13,7 @@ goes by its place in the batch and its head, a key's by its place in its sequenc
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ablations.naming._kernels import _mixed
+from ablations.naming.operands import Dropout, Spans
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
@@ -462,6 +464,34 @@ def _drawn(query: Tensor, longest_seen: int, dropout: float, seed: Tensor, site:
 
 def _wide(width: int) -> int:
     return int(max(16, triton.next_power_of_2(width)))
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, asking: Spans, seen: Spans, dropout: Dropout, *, causal: bool
+) -> tuple[Tensor, Callable[..., None]]:
+    """See :func:`ablations.naming.fused.attention`."""
+    spans = asking.starts, seen.starts, asking.longest, seen.longest
+    drawn = dropout.share, dropout.seed, dropout.site
+    out, lse = forward(query, key, value, *spans, *drawn, causal=causal)
+
+    def pull(given: Tensor, to_query: Tensor, to_key: Tensor, to_value: Tensor) -> None:
+        targets = to_query, to_key, to_value
+        backward(given, query, key, value, out, lse, *spans, *drawn, *targets, causal=causal)
+
+    return out, pull
+
+
+def try_out(device: str) -> None:
+    """Runs a small attention forwards and backwards.
+
+    Raises:
+        Exception: Whatever keeps Triton from it.
+    """
+    states = torch.ones(2, 1, 16, device=device, dtype=torch.bfloat16)
+    starts, seed = (torch.arange(2, device=device, dtype=kind) for kind in (torch.int32, torch.int64))
+    spans, dropout = Spans(2 * starts, 2), Dropout(0.1, seed[:1], 0)
+    _, pull = attention(states, states, states, spans, spans, dropout, causal=False)
+    pull(states, *(torch.empty_like(states) for _ in range(3)))
 
 
 def forward(

@@ -35,9 +35,10 @@ def kernels(device: str) -> Any:
     if device != "cuda" and not (device == "cpu" and os.environ.get(INTERPRETED) == "1"):
         return None
     try:
-        from ablations.naming import _kernels
+        from ablations.naming import _attention, _kernels
 
         _kernels.try_out(device)
+        _attention.try_out(device)
     except Exception:  # no C compiler, a GPU that this Triton does not know: many libraries' own errors
         return None
     return _kernels
@@ -167,13 +168,11 @@ def attention(
         dropout: Of the weights.
         causal: Whether a token sees none behind itself.
     """
-    found = kernels(query.device.type)
-    if found is not None and query.dtype in HALVES:
-        ours: tuple[Tensor, Callable[..., None]] = found.attention(
-            query, key, value, asking, seen, dropout, causal=causal
-        )
-        return ours
-    compute = functools.partial(_attention, asking=asking, seen=seen, dropout=dropout.share, causal=causal)
+    if kernels(query.device.type) is not None and query.dtype in HALVES:
+        from ablations.naming import _attention
+
+        return _attention.attention(query, key, value, asking, seen, dropout, causal=causal)
+    compute = functools.partial(_plain_attention, asking=asking, seen=seen, dropout=dropout.share, causal=causal)
     out, pull = by_autograd(compute, query, key, value)
 
     def pull_into(given: Tensor, *targets: Tensor) -> None:
@@ -183,7 +182,7 @@ def attention(
     return out, pull_into
 
 
-def _attention(
+def _plain_attention(
     query: Tensor, key: Tensor, value: Tensor, asking: Spans, seen: Spans, dropout: float, *, causal: bool
 ) -> Tensor:
     if query.device.type == "cpu":
