@@ -105,6 +105,7 @@ def _seen(
     COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """A block of queries over the keys to ``end``: weighted values, largest scores, sums of weights. See ``_ends``."""
+    nought = scale * 0.0  # a constant LLVM would choose after the rounding, half by half: twice the steps
     tl.assume(end > 0)  # else products would not overlap
     for start in range(0, end, COLUMNS):
         k = _load(key + start * key_stride, key_stride, size - start, COLUMNS, WIDTH, BLOCK)
@@ -121,7 +122,7 @@ def _seen(
         total = total * shrink + tl.sum(weights, 1)
         if HAS_DROPOUT:
             drawn = tl.load(column_numbers + start + tl.arange(0, COLUMNS))
-            weights = tl.where(row_numbers[:, None] * drawn[None, :] >= threshold, weights, 0.0)
+            weights = tl.where(row_numbers[:, None] * drawn[None, :] >= threshold, weights, nought)
         v = _load(value + start * value_stride, value_stride, size - start, COLUMNS, WIDTH, BLOCK)
         found = tl.dot(weights.to(v.dtype), v, found * shrink[:, None], input_precision="ieee")
         most = larger
@@ -418,11 +419,12 @@ def _block(longest: int, most: int) -> int:
 
 
 def _forward_blocks(width: int, longest_asking: int, longest_seen: int) -> _Blocks:
+    registers = 128 if width <= 64 else None
     if width > 128:
-        return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2)
+        return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 8, 2)
     if longest_asking > 128:
-        return _Blocks(128, _block(longest_seen, 64), 8, 2, 128)
-    return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2, 128)
+        return _Blocks(128, _block(longest_seen, 64), 8, 2, registers)
+    return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2, registers)
 
 
 def _backward_blocks(width: int, longest_asking: int, longest_seen: int) -> tuple[_Blocks, _Blocks]:
