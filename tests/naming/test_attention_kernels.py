@@ -141,6 +141,8 @@ SHAPES = {
     "odd width": {"sizes": [20, 40], "heads": 3, "width": 24},
     "narrow": {"sizes": [20, 40], "heads": 2, "width": 8},
     "wide": {"sizes": [20, 70], "heads": 1, "width": 256},
+    "wide, causal and longer": {"sizes": [150, 40], "heads": 1, "width": 80, "causal": True},
+    "longest": {"sizes": [300, 40, 257], "heads": 1, "width": 16},
 }
 
 
