@@ -21,12 +21,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ablations.naming._kernels import _mixed
+from ablations.naming._kernels import _mixed, kept_from
 from ablations.naming.operands import Dropout, Spans
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LN2 = tl.constexpr(0.6931471805599453)
 LARGEST = 128  # keys of a block
+FEW = 16  # queries of a sequence, for which all gradients are computed at once whatever their width
 
 
 @triton.jit
@@ -419,12 +420,8 @@ def _block(longest: int, most: int) -> int:
 
 
 def _forward_blocks(width: int, longest_asking: int, longest_seen: int) -> _Blocks:
-    registers = 128 if width <= 64 else None
-    if width > 128:
-        return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 8, 2)
-    if longest_asking > 128:
-        return _Blocks(128, _block(longest_seen, 64), 8, 2, registers)
-    return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2, registers)
+    rows, columns = _block(longest_asking, 64), _block(longest_seen, 64)
+    return _Blocks(rows, columns, 8, 2) if width > 128 else _Blocks(rows, columns, 4, 3)
 
 
 def _backward_blocks(width: int, longest_asking: int, longest_seen: int) -> tuple[_Blocks, _Blocks]:
@@ -438,20 +435,22 @@ def _backward_blocks(width: int, longest_asking: int, longest_seen: int) -> tupl
     return both, both
 
 
-def _at_once_blocks(width: int, longest_asking: int, longest_seen: int) -> _Blocks | None:
-    """Where the queries of a sequence are two blocks at most, else None."""
-    if longest_asking > 256 or width > 64:
+def _at_once_blocks(width: int, longest_asking: int, longest_seen: int, mean: float) -> _Blocks | None:
+    """Where the queries of a sequence are two blocks at most, else None.
+
+    Args:
+        width: Of a head.
+        longest_asking: Queries of a sequence at most.
+        longest_seen: Keys likewise.
+        mean: Queries of a sequence: where most sequences end in the first half of a block, smaller ones pay.
+    """
+    if longest_asking <= FEW:
+        return _Blocks(_block(longest_asking, FEW), _block(longest_seen, 32 if width > 64 else 64), 4, 2)
+    if longest_asking > 128 or width > 64:
         return None
-    rows = _block(longest_asking, 128)
-    if rows < 64:
-        return _Blocks(rows, _block(longest_seen, 64), 4, 2)
-    return _Blocks(rows, _block(longest_seen, 32), rows // 16, 2, 128 if rows == 128 else 168)
-
-
-def _drops(dropout: float) -> dict[str, float]:
-    """From which product on (an int32 of any sign) a weight is kept, and by what kept ones are multiplied."""
-    threshold = min(round(dropout * 2**32) - 2**31, 2**31 - 1)
-    return {"threshold": threshold, "rescale": 1.0 / (1.0 - dropout) if dropout < 1.0 else 0.0}
+    if longest_asking <= 64 or mean <= 96:
+        return _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2)
+    return _Blocks(128, _block(longest_seen, 32), 8, 2, 128)
 
 
 def _drawn(query: Tensor, longest_seen: int, dropout: float, seed: Tensor, site: int) -> Tensor:
@@ -528,7 +527,7 @@ def forward(
     grid = (triton.cdiv(longest_asking, blocks.rows), (len(asking) - 1) * heads)
     _forward[grid](
         query, key, value, out, lse, numbers, seed, site, asking, seen, query.stride(0), key.stride(0), value.stride(0),
-        tokens, heads, _scale(width), **_drops(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
+        tokens, heads, _scale(width), *kept_from(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
         BLOCK=_wide(width), **blocks.options(),
     )  # fmt: skip
     return out, lse
@@ -553,10 +552,17 @@ def backward(
     numbers = _drawn(query, longest_seen, dropout, seed, site)
     strides = [each.stride(0) for each in (query, key, value, to_query, to_key, to_value)]
     rest = (numbers, seed, site, to_query, to_key, to_value, asking, seen, *strides, tokens, heads)
-    switches = {**_drops(dropout), "scale": _scale(width), "CAUSAL": causal, "HAS_DROPOUT": dropout > 0.0}
+    threshold, rescale = kept_from(dropout)
+    switches = {
+        "threshold": threshold,
+        "rescale": rescale,
+        "scale": _scale(width),
+        "CAUSAL": causal,
+        "HAS_DROPOUT": dropout > 0.0,
+    }
     switches |= {"WIDTH": width, "BLOCK": _wide(width)}
     programs = (len(asking) - 1) * heads
-    at_once = _at_once_blocks(_wide(width), longest_asking, longest_seen)
+    at_once = _at_once_blocks(_wide(width), longest_asking, longest_seen, tokens / (len(asking) - 1))
     if at_once is not None:
         several = longest_asking > at_once.rows
         _backward_at_once[(programs,)](

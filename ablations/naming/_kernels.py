@@ -13,10 +13,8 @@ from torch import Tensor
 from ablations.naming.operands import Dropout
 
 PROGRAMS = 1056  # that share the rows of a backward pass: eight for each multiprocessor of an H100
-ROWS = 4  # of a block of the activation, or of sums
-COLUMNS = 1024  # likewise
-WARPS = 4
-SIZE = 8192  # of a block of parameters
+ROWS, COLUMNS, WARPS = 2, 1024, 4  # of a block of the activation
+SIZE = 2048  # of a block of parameters
 
 Pulls = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -32,17 +30,30 @@ def _mixed(number):
 
 
 @triton.jit
-def _kept(seed, site, place, dropout):
+def _kept(seed, site, place, threshold):
     """Which places are kept: a hash under two keys stands for a random number. Philox would take longer than it all."""
     key = _mixed(_mixed(tl.load(seed).to(tl.uint32)) + site)
-    number = _mixed(_mixed(place.to(tl.uint32) ^ key) ^ _mixed(key))
-    return (number >> 8).to(tl.float32) * (1.0 / 16777216.0) >= dropout
+    number = _mixed(place.to(tl.uint32) * (_mixed(key) | 1) + key)
+    return number.to(tl.int32, bitcast=True) >= threshold
 
 
-@triton.jit(do_not_specialize=["site", "rows"])
+@triton.jit
+def _below(value):
+    """The normal distribution's share below a value, and e to minus half its square.
+
+    Source: Abramowitz and Stegun 1964, 7.1.26, the error function to 1.5e-7.
+    """
+    falls = tl.exp2(value * value * -0.7213475204444817)
+    at = 1.0 / (1.0 + tl.abs(value) * 0.23164188)
+    upper = at * (0.127414796 + at * (-0.142248368 + at * (0.7107068705 + at * (-0.7265760135 + at * 0.5307027145))))
+    upper *= falls
+    return tl.where(value > 0.0, 1.0 - upper, upper), falls
+
+
+@triton.jit(do_not_specialize=["site", "threshold", "rows"])
 def _add_norm(
-    states, bias, residual, weight, shift, out, whole, mean_out, scale_out, seed, site, dropout, eps, rows, width,
-    HAS_DROPOUT: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    states, bias, residual, weight, shift, out, whole, mean_out, scale_out, seed, site, threshold, rescale, eps, rows,
+    width, HAS_DROPOUT: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     at = tl.arange(0, BLOCK)[None, :]
@@ -51,7 +62,7 @@ def _add_norm(
     value = tl.load(states + place, mask=inside, other=0.0).to(tl.float32)
     value += tl.load(bias + at, mask=at < width, other=0.0)
     if HAS_DROPOUT:
-        value = tl.where(_kept(seed, site, place, dropout), value / (1.0 - dropout), 0.0)
+        value = tl.where(_kept(seed, site, place, threshold), value * rescale, 0.0)
     value += tl.load(residual + place, mask=inside, other=0.0).to(tl.float32)
     mean = tl.sum(value, 1) / width
     centred = tl.where(at < width, value - mean[:, None], 0.0)
@@ -64,9 +75,9 @@ def _add_norm(
     tl.store(scale_out + row, scale, mask=row < rows)
 
 
-@triton.jit(do_not_specialize=["site", "rows"])
+@triton.jit(do_not_specialize=["site", "threshold", "rows"])
 def _add_norm_backward(
-    given, whole, mean_in, scale_in, weight, to_states, to_residual, sums, seed, site, dropout, rows, width,
+    given, whole, mean_in, scale_in, weight, to_states, to_residual, sums, seed, site, threshold, rescale, rows, width,
     HAS_DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program, programs = tl.program_id(0), tl.num_programs(0)
@@ -88,7 +99,7 @@ def _add_norm_backward(
         found = (scaled - (normed * along + level)) * scale
         tl.store(to_residual + place, found, mask=inside)
         if HAS_DROPOUT:
-            found = tl.where(_kept(seed, site, place, dropout), found / (1.0 - dropout), 0.0)
+            found = tl.where(_kept(seed, site, place, threshold), found * rescale, 0.0)
             tl.store(to_states + place, found, mask=inside)
         to_weight += grad * normed
         to_shift += grad
@@ -108,10 +119,10 @@ def _looked_up(ids, positions, words, places, extra, row, at, width, HAS_EXTRA: 
     return found
 
 
-@triton.jit(do_not_specialize=["site"])
+@triton.jit(do_not_specialize=["site", "threshold"])
 def _embed(
-    ids, positions, words, places, extra, weight, shift, out, mean_out, scale_out, seed, site, dropout, eps, width,
-    HAS_EXTRA: tl.constexpr, HAS_DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
+    ids, positions, words, places, extra, weight, shift, out, mean_out, scale_out, seed, site, threshold, rescale, eps,
+    width, HAS_EXTRA: tl.constexpr, HAS_DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     at = tl.arange(0, BLOCK)
@@ -124,16 +135,16 @@ def _embed(
     found = centred * scale * gain + tl.load(shift + at, mask=inside, other=0.0)
     place = row.to(tl.int64) * width + at
     if HAS_DROPOUT:
-        found = tl.where(_kept(seed, site, place, dropout), found / (1.0 - dropout), 0.0)
+        found = tl.where(_kept(seed, site, place, threshold), found * rescale, 0.0)
     tl.store(out + place, found, mask=inside)
     tl.store(mean_out + row, mean)
     tl.store(scale_out + row, scale)
 
 
-@triton.jit(do_not_specialize=["site", "rows"])
+@triton.jit(do_not_specialize=["site", "threshold", "rows"])
 def _embed_backward(
-    given, ids, positions, words, places, extra, weight, mean_in, scale_in, to_sum, sums, seed, site, dropout, rows,
-    width, HAS_EXTRA: tl.constexpr, HAS_DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
+    given, ids, positions, words, places, extra, weight, mean_in, scale_in, to_sum, sums, seed, site, threshold,
+    rescale, rows, width, HAS_EXTRA: tl.constexpr, HAS_DROPOUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program, programs = tl.program_id(0), tl.num_programs(0)
     at = tl.arange(0, BLOCK)
@@ -146,7 +157,7 @@ def _embed_backward(
         place = tl.cast(row, tl.int64) * width + at
         grad = tl.load(given + place, mask=inside, other=0.0).to(tl.float32)
         if HAS_DROPOUT:
-            grad = tl.where(_kept(seed, site, place, dropout), grad / (1.0 - dropout), 0.0)
+            grad = tl.where(_kept(seed, site, place, threshold), grad * rescale, 0.0)
         value = _looked_up(ids, positions, words, places, extra, row, at, width, HAS_EXTRA)
         scale = tl.load(scale_in + row)
         normed = tl.where(inside, (value - tl.load(mean_in + row)) * scale, 0.0)
@@ -171,7 +182,8 @@ def _gelu(states, bias, out, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexp
     place = row.to(tl.int64) * width + at
     value = tl.load(states + place, mask=inside, other=0.0).to(tl.float32)
     value += tl.load(bias + at, mask=at < width, other=0.0)
-    tl.store(out + place, value * 0.5 * (1.0 + tl.erf(value * 0.7071067811865476)), mask=inside)
+    below, _ = _below(value)
+    tl.store(out + place, value * below, mask=inside)
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -188,29 +200,28 @@ def _gelu_backward(
         place = row.to(tl.int64) * width + at[None, :]
         value = tl.load(states + place, mask=inside, other=0.0).to(tl.float32) + added
         grad = tl.load(given + place, mask=inside, other=0.0).to(tl.float32)
-        below = 0.5 * (1.0 + tl.erf(value * 0.7071067811865476))
-        found = grad * (below + value * 0.3989422804014327 * tl.exp(-0.5 * value * value))
+        below, falls = _below(value)
+        found = grad * (below + value * 0.3989422804014327 * falls)
         tl.store(to_states + place, found, mask=inside)
         to_bias += found
     tl.store(sums + program * width + at, tl.sum(to_bias, 0), mask=at < width)
 
 
-@triton.jit(do_not_specialize=["rows"])
-def _summed(states, sums, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    program, programs = tl.program_id(0), tl.num_programs(0)
-    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    found = tl.zeros([ROWS, BLOCK], tl.float32)
-    for first in range(program * ROWS, rows, programs * ROWS):
-        row = first + tl.arange(0, ROWS)[:, None]
-        inside = (row < rows) & (at < width)[None, :]
-        found += tl.load(states + row.to(tl.int64) * width + at[None, :], mask=inside, other=0.0).to(tl.float32)
-    tl.store(sums + program * width + at, tl.sum(found, 0), mask=at < width)
+@triton.jit(do_not_specialize=["parts"])
+def _added(sums, out, parts, width, PARTS: tl.constexpr, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
+    found = tl.zeros([PARTS, BLOCK], tl.float32)
+    sums += tl.program_id(1).to(tl.int64) * parts * width
+    for first in range(0, parts, PARTS):
+        part = first + tl.arange(0, PARTS)[:, None]
+        found += tl.load(sums + part * width + at, mask=(part < parts) & (at < width), other=0.0)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + tl.program_id(1) * width + at, tl.sum(found, 0), mask=at < width)
 
 
 @triton.jit
 def _adamw(
-    places, factors, decay, beta1, beta2, eps, GRAD: tl.constexpr, COPY: tl.constexpr, SIZE: tl.constexpr,
-    BLOCK: tl.constexpr,
+    places, factors, decay, beta1, beta2, eps, GRAD: tl.constexpr, COPY: tl.constexpr, SIZE: tl.constexpr
 ):  # fmt: skip
     place = places + tl.program_id(0).to(tl.int64) * 6
     values = tl.multiple_of(tl.load(place).to(tl.pointer_type(tl.float32)), 16)
@@ -218,29 +229,50 @@ def _adamw(
     squares = tl.multiple_of(tl.load(place + 2).to(tl.pointer_type(tl.float32)), 16)
     grads = tl.multiple_of(tl.load(place + 3).to(tl.pointer_type(GRAD)), 16)
     copies = tl.multiple_of(tl.load(place + 4).to(tl.pointer_type(COPY)), 16)
-    size = tl.load(place + 5)
+    size = tl.multiple_of(tl.load(place + 5), 16)
     clip, rate, size_of_step, unbiased = (
         tl.load(factors), tl.load(factors + 1), tl.load(factors + 2), tl.load(factors + 3)
     )  # fmt: skip
-    for first in range(0, SIZE, BLOCK):
-        at = first + tl.arange(0, BLOCK)
-        inside = at < size
-        grad = tl.load(grads + at, mask=inside, other=0.0).to(tl.float32) * clip
-        mean = tl.load(means + at, mask=inside, other=0.0)
-        square = tl.load(squares + at, mask=inside, other=0.0)
-        value = tl.load(values + at, mask=inside, other=0.0)
-        mean = beta1 * mean + (1.0 - beta1) * grad
-        square = beta2 * square + (1.0 - beta2) * grad * grad
-        value -= rate * decay * value
-        value -= size_of_step * mean / (tl.sqrt(square) * unbiased + eps)
-        tl.store(means + at, mean, mask=inside)
-        tl.store(squares + at, square, mask=inside)
-        tl.store(values + at, value, mask=inside)
-        tl.store(copies + at, value, mask=inside)
+    at = tl.arange(0, SIZE)
+    inside = at < size
+    grad = tl.load(grads + at, mask=inside, other=0.0).to(tl.float32) * clip
+    mean = tl.load(means + at, mask=inside, other=0.0)
+    square = tl.load(squares + at, mask=inside, other=0.0)
+    value = tl.load(values + at, mask=inside, other=0.0)
+    mean = beta1 * mean + (1.0 - beta1) * grad
+    square = beta2 * square + (1.0 - beta2) * grad * grad
+    value -= rate * decay * value
+    value -= size_of_step * mean / (tl.sqrt(square) * unbiased + eps)
+    tl.store(means + at, mean, mask=inside)
+    tl.store(squares + at, square, mask=inside)
+    tl.store(values + at, value, mask=inside)
+    tl.store(copies + at, value, mask=inside)
 
 
-def _programs(rows: int, columns: int = 1) -> int:
-    return max(1, min(PROGRAMS // columns, rows // 8))
+def added(sums: Tensor) -> Tensor:
+    """Sums over the parts, ``(kinds, width)``.
+
+    Args:
+        sums: ``(kinds, parts, width)``.
+    """
+    kinds, parts, width = sums.shape
+    out = torch.empty(kinds, width, device=sums.device, dtype=torch.float32)
+    _added[(triton.cdiv(width, 32), kinds)](sums, out, parts, width, PARTS=128, BLOCK=32)
+    return out
+
+
+def kept_from(share: float) -> tuple[int, float]:
+    """From which random number on (an int32) what it is drawn for is kept, and by what that is multiplied.
+
+    Args:
+        share: That is dropped, 0 to 1.
+    """
+    threshold = min(round(share * 2**32) - 2**31, 2**31 - 1)
+    return threshold, 1.0 / (1.0 - share) if share < 1.0 else 0.0
+
+
+def _programs(rows: int, most: int) -> int:
+    return max(1, min(most, rows // 8))
 
 
 def embed(
@@ -250,7 +282,7 @@ def embed(
     """See :func:`ablations.naming.fused.embed`; the pull's first is the gradient by the sum of the rows."""
     rows, width = len(ids), words.shape[1]
     block, drops, more = triton.next_power_of_2(width), dropout.share > 0.0, extra is not None
-    drawn = dropout.seed, dropout.site, dropout.share
+    drawn = dropout.seed, dropout.site, *kept_from(dropout.share)
     out = torch.empty(rows, width, device=words.device, dtype=kind)
     mean, scale = (torch.empty(rows, device=words.device, dtype=torch.float32) for _ in range(2))
     tables = ids, positions, words, places, extra if more else words
@@ -259,14 +291,14 @@ def embed(
     )
 
     def pull(given: Tensor) -> tuple[Tensor, ...]:
-        programs = _programs(rows)
+        programs = _programs(rows, PROGRAMS)
         to_sum = torch.empty(rows, width, device=words.device, dtype=torch.float32)
         sums = torch.empty(3, programs, width, device=words.device, dtype=torch.float32)
         _embed_backward[(programs,)](
             given, *tables, weight, mean, scale, to_sum, sums, *drawn, rows, width,
-            HAS_EXTRA=more, HAS_DROPOUT=drops, BLOCK=block,
+            HAS_EXTRA=more, HAS_DROPOUT=drops, BLOCK=block, num_warps=1,
         )  # fmt: skip
-        to_weight, to_shift, to_extra = sums.sum(1)
+        to_weight, to_shift, to_extra = added(sums)
         return to_sum, to_extra, to_weight, to_shift
 
     return out, pull
@@ -278,24 +310,24 @@ def add_norm(
     """See :func:`ablations.naming.fused.add_norm`."""
     rows, width = states.shape
     block, drops = triton.next_power_of_2(width), dropout.share > 0.0
-    drawn = dropout.seed, dropout.site, dropout.share
+    drawn = dropout.seed, dropout.site, *kept_from(dropout.share)
     out, whole = torch.empty_like(residual), torch.empty_like(residual)
     mean, scale = (torch.empty(rows, device=states.device, dtype=torch.float32) for _ in range(2))
     _add_norm[(rows,)](
         states, bias, residual, weight, shift, out, whole, mean, scale, *drawn, eps, rows, width,
-        HAS_DROPOUT=drops, ROWS=1, BLOCK=block,
+        HAS_DROPOUT=drops, ROWS=1, BLOCK=block, num_warps=2,
     )  # fmt: skip
 
     def pull(given: Tensor) -> tuple[Tensor, ...]:
-        programs = _programs(rows)
+        programs = _programs(rows, PROGRAMS)
         to_residual = torch.empty_like(whole)
         to_states = torch.empty_like(states) if drops or states.dtype != whole.dtype else to_residual
         sums = torch.empty(3, programs, width, device=whole.device, dtype=torch.float32)
         _add_norm_backward[(programs,)](
             given, whole, mean, scale, weight, to_states, to_residual, sums, *drawn, rows, width,
-            HAS_DROPOUT=drops, BLOCK=block,
+            HAS_DROPOUT=drops, BLOCK=block, num_warps=1,
         )  # fmt: skip
-        to_weight, to_shift, to_bias = sums.sum(1)
+        to_weight, to_shift, to_bias = added(sums)
         return to_states, to_bias, to_residual, to_weight, to_shift
 
     return out, pull
@@ -309,33 +341,23 @@ def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
     _gelu[(triton.cdiv(rows, ROWS), columns)](states, bias, out, rows, width, ROWS=ROWS, BLOCK=block, num_warps=WARPS)
 
     def pull(given: Tensor) -> tuple[Tensor, ...]:
-        programs = _programs(rows, columns)
+        programs = _programs(rows, 2 * PROGRAMS // columns)
         to_states = torch.empty_like(states)
-        sums = torch.empty(programs, width, device=states.device, dtype=torch.float32)
+        sums = torch.empty(1, programs, width, device=states.device, dtype=torch.float32)
         _gelu_backward[(programs, columns)](
             given, states, bias, to_states, sums, rows, width, ROWS=ROWS, BLOCK=block, num_warps=WARPS
         )
-        return to_states, sums.sum(0)
+        return to_states, added(sums)[0]
 
     return out, pull
-
-
-def summed(states: Tensor) -> Tensor:
-    """See :func:`ablations.naming.fused.summed`."""
-    rows, width = states.shape
-    block = min(COLUMNS, triton.next_power_of_2(width))
-    columns = triton.cdiv(width, block)
-    programs = _programs(rows, columns)
-    sums = torch.empty(programs, width, device=states.device, dtype=torch.float32)
-    _summed[(programs, columns)](states, sums, rows, width, ROWS=ROWS, BLOCK=block, num_warps=WARPS)
-    return sums.sum(0)
 
 
 def places(tensors: Sequence[tuple[Tensor, ...]]) -> Tensor:
     """Where :func:`adamw` finds what it works on, ``(blocks, 6)``: five addresses and a size, for each block.
 
     Args:
-        tensors: Of each parameter its values, both of its moments, its gradients and the copy of its values.
+        tensors: Of each parameter its values, both of its moments, its gradients and the copy of its values; numbers
+            in each that 16 divides.
     """
     found = []
     for each in tensors:
@@ -362,9 +384,7 @@ def adamw(
         copies: Precision of the copies.
     """
     kinds = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
-    _adamw[(len(places),)](
-        places, factors, decay, *betas, eps, GRAD=kinds[grads], COPY=kinds[copies], SIZE=SIZE, BLOCK=COLUMNS
-    )
+    _adamw[(len(places),)](places, factors, decay, *betas, eps, GRAD=kinds[grads], COPY=kinds[copies], SIZE=SIZE)
 
 
 def try_out(device: str) -> None:
@@ -382,4 +402,3 @@ def try_out(device: str) -> None:
         gelu(states, bias),
     ):
         pull(out)
-    summed(states)

@@ -91,7 +91,8 @@ def embed(ids: Tensor, positions: Tensor, module: Any, dropout: Dropout, kind: t
 def _by_row(grad: Tensor, rows: Tensor, table: nn.Embedding) -> Tensor:
     """The gradient by a table of which rows were taken; none goes to that of the padding."""
     padding = -1 if table.padding_idx is None else table.padding_idx
-    return torch.ops.aten.embedding_dense_backward(grad, rows, len(table.weight), padding, False)
+    found: Tensor = torch.ops.aten.embedding_dense_backward(grad, rows, len(table.weight), padding, False)
+    return found
 
 
 def add_norm(
@@ -135,19 +136,6 @@ def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
         ours: tuple[Tensor, Pulls] = found.gelu(states, bias)
         return ours
     return by_autograd(lambda states, bias: nn.functional.gelu(states.float() + bias).to(states), states, bias)
-
-
-def summed(states: Tensor) -> Tensor:
-    """Sums over the tokens in float32, ``(width,)``.
-
-    Args:
-        states: ``(tokens, width)``.
-    """
-    found = kernels(states.device.type)
-    if found is not None:
-        ours: Tensor = found.summed(states)
-        return ours
-    return states.sum(0, dtype=torch.float32)
 
 
 def attention(

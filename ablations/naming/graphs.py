@@ -32,6 +32,7 @@ from ablations.naming.updates import Update
 SWITCH = "ABLATIONS_GPU_STEPS"
 WAYS = ("graphs", "packed", "padded")  # the default; the same without recording; Transformers' modules under autocast
 SHAPES = 32  # of the bodies' tokens at most: with more there is less to fill up, with fewer less to record
+LONG_NAME = 16  # tokens: shorter ones cost as much in attention
 FEWEST_TOKENS = 64  # to a multiple of which bodies are filled up at least
 WORTH = 3  # scorings of a split: with fewer, recording takes longer than it spares
 MOST_BATCHES = 128  # whose scoring is recorded: each holds a graph of thousands of kernels
@@ -67,6 +68,23 @@ def arithmetic(device: torch.device) -> str:
     return f"cuda, {'padded' if way(device) == 'padded' else 'packed'}, fused {fused.kernels(device.type) is not None}"
 
 
+@dataclass(frozen=True)
+class PackedBatch:
+    """A batch in one array: room for a seed, and what :func:`~ablations.naming.packed.pack` makes.
+
+    Attributes:
+        host: In memory that a GPU reads by itself.
+        samples: In the batch.
+        tokens: Of the bodies, fillers included.
+        name_tokens: Of the names, likewise.
+    """
+
+    host: Tensor
+    samples: int
+    tokens: int
+    name_tokens: int
+
+
 @dataclass
 class _Recorded:
     """The buffer of one shape, its graph, and the loss and the norm that a step leaves."""
@@ -97,9 +115,10 @@ class PackedSteps:
         self._first, self._samples = first_position(model), config.training.batch_samples
         self._multiple = max(FEWEST_TOKENS, self._samples * config.data.input_tokens // SHAPES)
         self._longest = max(2, config.data.input_tokens)
-        self._fillers = -(-(self._multiple - 1) // (self._longest - 1))  # so many that none is longer than a body
-        most = 2 * self._samples + self._fillers - 1  # fillers of names, in all
-        self._longest_name = max(config.data.output_tokens, -(-most // self._fillers))
+        self._longest_name = max(LONG_NAME, config.data.output_tokens)
+        self._fillers = max(  # so many that none is longer than a body, or a name
+            -(-(self._multiple - 1) // (self._longest - 1)), -(-(2 * self._samples - 1) // (self._longest_name - 1))
+        )
         self._by_shape: dict[tuple[int, int], _Recorded] = {}
         self._on_gpu = device.type == "cuda"
         self.records = way(device) == "graphs"
@@ -119,26 +138,32 @@ class PackedSteps:
             "fused_by": f"triton {kernels.triton.__version__}" if kernels is not None else None,
         }
 
-    def step(self, batch: Batch, rate: float, seed: int) -> tuple[Tensor, Tensor]:
-        """As :func:`~ablations.naming.optimisation.train_step`, of which it is another way to compute.
-
-        Args:
-            batch: Padded; on the host.
-            rate: Learning rate.
-            seed: Of dropout, 0 to 2**31 - 1.
-        """
+    def pack(self, batch: Batch) -> PackedBatch:
+        """A padded batch as :meth:`step` takes it."""
         fillers = self._fillers
         tokens = _rounded(int(batch.mask.sum()) + fillers, self._multiple)
         name_tokens = _rounded(int(batch.real.sum()) + fillers, 2 * self._samples)
         packed = pack(batch, self._model.special, self._first, tokens, name_tokens, fillers)
-        host = torch.from_numpy(np.concatenate([[seed], packed], dtype=np.int32))
+        host = torch.from_numpy(np.insert(packed, 0, 0))
+        return PackedBatch(host.pin_memory() if self._on_gpu else host, len(batch.rows), tokens, name_tokens)
+
+    def step(self, batch: PackedBatch, rate: float, seed: int) -> tuple[Tensor, Tensor]:
+        """As :func:`~ablations.naming.optimisation.train_step`, of which it is another way to compute.
+
+        Args:
+            batch: On the host.
+            rate: Learning rate.
+            seed: Of dropout, 0 to 2**31 - 1.
+        """
+        batch.host[0] = seed
+        shape = batch.samples, batch.tokens, batch.name_tokens
         if not self._on_gpu:
             set_rate(self._optimizer, rate)
-            return self._compute(host, len(batch.rows), tokens, name_tokens)
+            return self._compute(batch.host, *shape)
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             set_rate(self._optimizer, rate)
-            found = self._on_stream(host.pin_memory(), len(batch.rows), tokens, name_tokens)
+            found = self._on_stream(batch.host, *shape)
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
         return found
 

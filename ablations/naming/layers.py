@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ablations.naming.config import Config
-from ablations.naming.fused import add_norm, attention, embed, gelu, summed
+from ablations.naming.fused import add_norm, attention, embed, gelu
 from ablations.naming.heads import NamingModel
 from ablations.naming.operands import Dropout, Spans
 from ablations.naming.packed import IGNORED, Packed
@@ -131,7 +131,7 @@ class PackedLoss:
     def _over_itself(self, layer: _Layer, config: Any, spans: Spans, *, causal: bool) -> Part:
         def part(states: Tensor) -> tuple[Tensor, Pull]:
             joint = _by_head(layer.own(states), 3, config)
-            seen, pull_seen = self._attention(*joint.unbind(1), spans, spans, config, causal=causal)
+            seen, pull_seen = self._attention(joint.unbind(1), spans, spans, config, causal=causal)
             out, pull_out = self._joined(layer.own_out, layer.module.attention.output, seen.flatten(1), states, config)
 
             def pull(given: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class PackedLoss:
     ) -> Part:
         def part(states: Tensor) -> tuple[Tensor, Pull]:
             query = _by_head(layer.query(states), 1, config)[:, 0]
-            seen, pull_seen = self._attention(query, *pair.unbind(1), names, bodies, config, causal=False)
+            seen, pull_seen = self._attention((query, *pair.unbind(1)), names, bodies, config, causal=False)
             module = layer.module.crossattention.output
             out, pull_out = self._joined(layer.bodies_out, module, seen.flatten(1), states, config)
 
@@ -164,9 +164,10 @@ class PackedLoss:
         return part
 
     def _attention(
-        self, query: Tensor, key: Tensor, value: Tensor, asking: Spans, seen: Spans, config: Any, *, causal: bool
+        self, states: Sequence[Tensor], asking: Spans, seen: Spans, config: Any, *, causal: bool
     ) -> tuple[Tensor, Callable[..., None]]:
         dropout = self._dropout(config.attention_probs_dropout_prob)
+        query, key, value = states
         return attention(query, key, value, asking, seen, dropout, causal=causal)
 
     def _dropout(self, share: float) -> Dropout:
@@ -218,9 +219,9 @@ class _Product:
         multiple: Of which the number of outputs is to be one.
     """
 
-    def __init__(self, stacks: Stacks, parts: Sequence[nn.Linear], *, biased: bool = True, multiple: int = 1):
+    def __init__(self, stacks: Stacks, parts: Sequence[Any], *, biased: bool = True, multiple: int = 1):
         self._matrix = stacks.stack([each.weight for each in parts], multiple)
-        self._biases = [each.bias for each in parts] if biased else []
+        self._biases: list[Any] = [each.bias for each in parts] if biased else []
         self._bias = stacks.copy(self._biases, multiple) if biased else None
 
     def __call__(self, states: Tensor) -> Tensor:
@@ -230,9 +231,10 @@ class _Product:
         """The gradient by the states, and what is to be added to it, which is overwritten."""
         torch.mm(given.t(), states, out=self._matrix.grad)
         if self._biases:
-            sizes = [len(each) for each in self._biases]
-            for bias, grad in zip(self._biases, summed(given)[: sum(sizes)].split(sizes), strict=True):
-                give(bias, grad)
+            sums, end = given.sum(0, dtype=torch.float32), 0
+            for bias in self._biases:
+                end += len(bias)
+                give(bias, sums[end - len(bias) : end])
         return given @ self._matrix.value if plus is None else plus.addmm_(given, self._matrix.value)
 
 

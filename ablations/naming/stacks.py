@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+EVEN = 16
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -33,7 +35,7 @@ class Stacks:
     def __init__(self, kind: torch.dtype):
         self._kind = kind
         self._copies: list[Tensor] = []
-        self._parameters: list[nn.Parameter] = []
+        self._parameters: list[Tensor] = []
         self._stacked: list[tuple[nn.Parameter, Tensor]] = []
 
     def stack(self, parameters: Iterable[nn.Parameter], multiple: int = 1) -> Stack:
@@ -63,10 +65,10 @@ class Stacks:
         """Leaves parameters to the caller from now on: returns each with its gradient here and the copy of its values.
 
         Args:
-            parameters: Those that are in one stack, and in no other place of the loss, are left.
+            parameters: Those are left that are in one stack alone and can be read by vectors of ``EVEN`` elements.
         """
         wanted, often = set(parameters), Counter(each for each, _ in self._stacked)
-        left = {each for each in wanted if often[each] == 1}
+        left = {each for each in wanted if often[each] == 1 and each.numel() % EVEN == 0}
         copies = {each: copy for each, copy in zip(self._parameters, self._copies, strict=True) if each in left}
         found = [(each, grad, copies[each]) for each, grad in self._stacked if each in left]
         self.refresh()

@@ -22,7 +22,7 @@ from ablations.naming.config import Config
 from ablations.naming.cost import Cost, peak_memory_mb
 from ablations.naming.data import Encoded
 from ablations.naming.evaluation import Evaluated, evaluate, fixed_subset
-from ablations.naming.graphs import Scorer, steps_for
+from ablations.naming.graphs import PackedBatch, Scorer, steps_for
 from ablations.naming.guard import Event, Guard, Log, RollBack, Taken, memory_named
 from ablations.naming.handover import TakenOver
 from ablations.naming.heads import NamingModel
@@ -113,6 +113,16 @@ def train(
         return trainer.test()
 
 
+@dataclass(frozen=True)
+class _Upcoming:
+    """A batch that is to be trained on next; ``packed`` where that is done without padding."""
+
+    position: int
+    rows: Rows
+    batch: Batch
+    packed: PackedBatch | None
+
+
 class Trainer:
     """A run in training; for its arguments see :func:`train`.
 
@@ -149,7 +159,8 @@ class Trainer:
         self._resumed_at: list[int] = []
         self._handover, self._taken_over = checkpoints.handover, dict[str, Any]()
         self._do("before the first step")
-        self._order = self._batches()
+        self._upcoming: _Upcoming | None = None
+        self._take_up_order()
 
     def ran_out_of_memory(self) -> str:
         """Records that the memory did not suffice; returns what for."""
@@ -188,27 +199,39 @@ class Trainer:
             Diverged: Training must not go on.
             RollBack: It must return to the last checkpoint.
         """
-        position, rows = next(self._order)
-        self.step += 1
-        self._do(f"step {self.step}", rows)
         with self._cost.clock("training"):
-            batch = training_batch(self._data, rows, self._config, position, self._seed)
+            upcoming = self._upcoming or self._prepare()
+            position, rows, batch = upcoming.position, upcoming.rows, upcoming.batch
+            self._upcoming = None
+            self.step += 1
+            self._do(f"step {self.step}", rows)
             if self._before_step is not None:
                 self._before_step(self.step, self._model, batch)
             rate = learning_rate(self.step, self.steps, self._config.training)
-            loss, norm = self._stepped(batch, rate)
+            loss, norm = self._stepped(upcoming, rate)
+            if self._packed is not None and self.step < self.steps:
+                self._upcoming = self._prepare()  # while the device computes, before anything waits for it
             tokens = int(batch.mask.sum() + batch.real.sum())
             self._journal.add(_Unread(self.step, position, rows, loss, norm, rate, tokens))
             if self.validation_is_due:
                 self._journal.flush()  # waits for the device, so that its time is counted as training
 
-    def _stepped(self, batch: Batch, rate: float) -> tuple[Tensor, Tensor]:
+    def _prepare(self) -> _Upcoming:
+        position, rows = next(self._order)
+        batch = training_batch(self._data, rows, self._config, position, self._seed)
+        return _Upcoming(position, rows, batch, self._packed.pack(batch) if self._packed is not None else None)
+
+    def _take_up_order(self) -> None:
+        """Goes on with the batches behind the steps that are taken."""
+        self._order, self._upcoming = self._batches(), None
+
+    def _stepped(self, upcoming: _Upcoming, rate: float) -> tuple[Tensor, Tensor]:
         """The step itself: without padding on a GPU that can."""
-        seed = seed_for("dropout", self._seed) % 2**31 + self.step
+        seed, batch = seed_for("dropout", self._seed) % 2**31 + self.step, upcoming.batch
         torch.manual_seed(seed)
-        if self._packed is not None:
+        if self._packed is not None and upcoming.packed is not None:
             self._cost.add_step(batch, 3 * self._model.packed_flops(batch))
-            return self._packed.step(batch, rate, seed % 2**31)
+            return self._packed.step(upcoming.packed, rate, seed % 2**31)
         self._cost.add_step(batch, 3 * self._model.loss_flops(batch))
         tensors = self._model.tensors(batch, self._device)
         return train_step(self._model, self._optimizer, tensors, rate, self._config, self._device)
@@ -328,7 +351,7 @@ class Trainer:
         self._cost.restore(state["cost"])
         self._guard.events[:] = state["events"]
         self._resumed_at = [*state["resumed_at"], self.step]
-        self._order = self._batches()
+        self._take_up_order()
         self._journal.restart_clock()
 
     # -- what is shared with other runs -----------------------------------------------------------------------
@@ -354,7 +377,7 @@ class Trainer:
             self._score_anew(taken, steps)
         self._restore(taken.state)
         self._guard.events[:] = taken.state["events"]
-        self._order = self._batches()
+        self._take_up_order()
         self._journal.restart_clock()
         return True
 
@@ -404,7 +427,7 @@ class Trainer:
                 break
         failure.event["returned_to"] = self.step
         self._guard.set_aside(failure.event, met[-SET_ASIDE:])
-        self._order = self._batches()
+        self._take_up_order()
         self.keep()  # with the event in it: a run that is resumed knows how often it has returned
         self._log("rollback", failure.event["step"], self.step)
 

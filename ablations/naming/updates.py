@@ -64,7 +64,7 @@ class Update:
         """Clips, steps and forgets the gradients; returns their norm before clipping, a scalar on the device."""
         rest = [each.grad for each in self._all if each.grad is not None]
         norms = torch._foreach_norm(self._grads, 2, dtype=torch.float32) if self._grads else []
-        norm = torch.linalg.vector_norm(torch.stack([*norms, *torch._foreach_norm(rest)]))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack([*norms, *torch._foreach_norm(rest)]))
         clip = (self._limit / (norm + 1e-6)).clamp(max=1.0)  # as in torch.nn.utils.clip_grad_norm_
         torch._foreach_mul_(rest, clip)
         if self._grads:

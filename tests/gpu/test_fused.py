@@ -13,6 +13,8 @@ from torch import nn
 from ablations.naming import fused
 from ablations.naming.operands import Dropout
 from ablations.naming.optimisation import compute_repeatably
+from ablations.naming.stacks import Stacks
+from ablations.naming.updates import Update
 
 INTERPRETED = os.environ.get(fused.INTERPRETED) == "1"
 pytestmark = pytest.mark.skipif(
@@ -69,7 +71,6 @@ def test_fused_kernels_compute_what_pytorch_does(kind, width, rows):
         for found, wanted in zip(pull(grad), pull_expected(grad), strict=True):
             assert found.dtype == wanted.dtype
             near(found, wanted, kind)
-    near(fused.summed(states), states.float().sum(0), torch.float32)
 
 
 def test_fused_dropout_drops_the_share_and_the_same_backwards():
@@ -122,3 +123,41 @@ def test_fused_embeddings_are_pytorchs(kind, types, padding, monkeypatch):
     module.zero_grad()
     pull(torch.ones_like(out))
     torch.testing.assert_close(module.LayerNorm.bias.grad, (out != 0).sum(0) / 0.7, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, HALF])
+@pytest.mark.parametrize("limit", [None, 0.5])
+def test_an_update_is_a_step_of_pytorchs_adamw(kind, limit):
+    torch.manual_seed(0)
+    shapes = (96, 32), (31, 32), (7, 3), (64,)  # two that are taken over, one too odd for it, one without decay
+    mine, other = ([nn.Parameter(torch.randn(shape, device=DEVICE)) for shape in shapes] for _ in range(2))
+    for each, own in zip(other, mine, strict=True):
+        each.data.copy_(own.data)
+
+    def adamw(parameters):
+        groups = [{"params": parameters[:3], "weight_decay": 0.1}, {"params": parameters[3:], "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.98), fused=True)
+
+    stacks, optimizer, plain = Stacks(kind), adamw(mine), adamw(other)
+    joint, odd = stacks.stack(mine[:2], 64), stacks.stack(mine[2:3])
+    update = Update(optimizer, stacks, [], limit)
+    for _ in range(3):
+        stacks.refresh()
+        torch.testing.assert_close(joint.value[:127], torch.cat(mine[:2]).to(kind), rtol=0, atol=0)
+        grads = [torch.randn_like(each).to(kind) for each in other]
+        joint.grad[:96], joint.grad[96:127], odd.grad[:] = grads[:3]
+        mine[3].grad = grads[3].float()
+        stacks.collect()
+        norm = update.take()
+        for each, grad in zip(other, grads, strict=True):
+            each.grad = grad.float()
+        expected = nn.utils.clip_grad_norm_(other, limit or float("inf"))
+        plain.step()
+        torch.testing.assert_close(norm, expected)
+        assert all(each.grad is None for each in mine)
+    for each, own in zip(other, mine, strict=True):
+        torch.testing.assert_close(own, each, rtol=1e-5, atol=1e-6)
+    ours, theirs = (each.state_dict()["state"] for each in (optimizer, plain))
+    for place, state in theirs.items():
+        for name, value in state.items():
+            torch.testing.assert_close(ours[place][name], value, rtol=1e-5, atol=1e-7)

@@ -53,7 +53,7 @@ def test_packed_steps_are_the_plain_steps(data, precision, rtol, monkeypatch):
     for rows in (*order, *order[:2]):
         batch = make_batch(data.train, rows, data.specials.pad, data.specials.bos, fixed_widths(config))
         expected = train_step(plain, optimizers[0], plain.tensors(batch, GPU), 1e-3, config, GPU)
-        found = steps.step(batch, 1e-3, 1)
+        found = steps.step(steps.pack(batch), 1e-3, 1)
         torch.testing.assert_close(found[0], expected[0], rtol=rtol, atol=1e-3)
         torch.testing.assert_close(found[1], expected[1], rtol=10 * rtol, atol=1e-2)
     assert steps.facts["recorded_shapes"] > 0

@@ -48,7 +48,7 @@ def test_packed_steps_are_the_plain_steps(data, changes):
     for rate, rows in zip((1e-3, 1e-3, 5e-4), ROWS, strict=True):
         batch = batch_of(data, config, rows)
         expected = train_step(plain, optimizers[0], plain.tensors(batch, CPU), rate, config, CPU)
-        torch.testing.assert_close(steps.step(batch, rate, 1), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(steps.step(steps.pack(batch), rate, 1), expected, rtol=1e-4, atol=1e-5)
     for name, value in other.state_dict().items():
         torch.testing.assert_close(value, plain.state_dict()[name], rtol=0, atol=1e-3, msg=name)
 
@@ -59,7 +59,7 @@ def test_gradients_of_a_packed_step_are_those_of_a_plain_one(data):
     found = []
     steps = PackedSteps(model, torch.optim.SGD(model.parameters(), lr=0.0), config, CPU)
     steps._optimizer.zero_grad = lambda **_: None
-    steps.step(batch, 0.0, 1)
+    steps.step(steps.pack(batch), 0.0, 1)
     found = {name: each.grad.clone() for name, each in model.named_parameters()}
     model.zero_grad()
     total, count = model.loss(model.tensors(batch, CPU))
@@ -125,6 +125,8 @@ def test_a_step_whose_recording_finds_no_memory_leaves_nothing_behind(data, monk
         broken_off.setattr(breaks, at, full)
         broken._record(recorded, tokens, names)
     assert (recorded.graph, broken.records) == (None, False)
-    torch.testing.assert_close(broken.step(batch, 1e-3, 1), plain.step(batch, 1e-3, 1), rtol=0, atol=0)
+    torch.testing.assert_close(
+        broken.step(broken.pack(batch), 1e-3, 1), plain.step(plain.pack(batch), 1e-3, 1), rtol=0, atol=0
+    )
     for mine, own in zip(*(each.parameters() for each in models), strict=True):
         assert torch.equal(mine, own)
