@@ -1,14 +1,13 @@
 """The command line: parses, calls, turns errors into exit codes.
 
 Exit codes: 0 done; 1 a run did not complete, or verify, diff or doctor found something; 2 the study or the command is
-wrong; 3 something else is wrong, such as data that are not there; 130 stopped by hand.
+wrong; 3 something else is wrong, such as data that are not there; 130 stopped by hand. A reader that goes away
+(``| head``) changes none of them: see :mod:`ablations.streams`.
 """
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import io
 import shlex
 import signal
 import sys
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablations import completion
+from ablations import completion, streams
 from ablations.errors import AblationsError, StudyError, UnknownName
 
 if TYPE_CHECKING:
@@ -457,27 +456,9 @@ def _with_profile(study: Study) -> str:
     return f", profile {study.profile}" if study.profile else ""
 
 
-SIGNS = {"✓": "+", "✗": "x", "→": ">", "…": ".", "·": ".", "±": "~", "≈": "~", "–": "-", "−": "-", "▲": "^", "▼": "v"}
-
-
-def _speak_plainly() -> None:
-    """Where the terminal's encoding lacks a character, prints a sign that stands for it, or its number."""
-
-    def plain(error: UnicodeError) -> tuple[str, int]:
-        if not isinstance(error, UnicodeEncodeError):
-            raise error
-        text = error.object[error.start : error.end]
-        return "".join(SIGNS.get(each) or ascii(each)[1:-1] for each in text), error.end
-
-    codecs.register_error("ablations", plain)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
-            stream.reconfigure(errors="ablations")
-
-
 def main() -> None:
     """The entry point: every expected error becomes a message on stderr and an exit code."""
-    _speak_plainly()
+    streams.prepare()
     try:
         app()
     except StudyError as error:

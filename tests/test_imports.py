@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "ablations"
 ROWS = [
-    {"errors", "machine", "secrets", "pages", "stopping"},
+    {"errors", "machine", "secrets", "pages", "stopping", "streams"},
     {"files"},
     {"handles"},
     {"claims", "index"},
