@@ -96,15 +96,16 @@ def share(
         todo: The runs of a launch.
         variants: By name.
         trunk: Of a config; see :class:`~ablations.schema.Trunk`.
-        left: Runs that have ended and left what others can take over.
+        left: Runs that have left what others can take over; of those in ``todo``, which were broken off, it is theirs.
     """
+    planned = {key.run_id for key in todo}
+    ended = [key for key in left if key.run_id not in planned]
     found: dict[tuple[str, int], list[_Shared]] = {}
-    for place, key in enumerate([*left, *todo]):
+    for place, key in enumerate([*ended, *todo]):
         own = trunk(variants[key.variant].config)
         if own is not None:
             identity = config_hash("", own.decides)
             found.setdefault((identity, key.seed), []).append(_Shared(own, place, key.run_id))
-    planned = {key.run_id for key in todo}
     sources: dict[str, str] = {}
     keeps: dict[str, Keeps] = {}
     for group in found.values():
@@ -162,8 +163,7 @@ def share_planned(
     if left:
         needed = share(store.unsettled(planned), variants, trunk, left).sources.values()
         left = clear(store, left, needed)
-    making = {key.run_id for key in todo}
-    return share(todo, variants, trunk, [key for key in left if key.run_id not in making])
+    return share(todo, variants, trunk, left)
 
 
 def clear(store: Store, keys: Iterable[RunKey], needed: Iterable[str]) -> list[RunKey]:

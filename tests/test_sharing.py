@@ -193,6 +193,18 @@ def test_what_was_left_outlives_a_launch_that_was_broken_off_and_not_its_use(lau
     assert not list(tmp_path.glob("runs/*/trunk"))
 
 
+def test_a_run_that_was_broken_off_goes_on_with_what_it_has_left_and_never_takes_over_from_itself(launched, tmp_path):
+    store = Store(tmp_path)
+    launched({"short": "interrupted"}, todo=[key_of("short")])
+    trunk_of(store, key_of("short").run_id).mkdir()  # as of the validations before it was broken off
+    shared = share_planned(keys(VARIANTS), store.unsettled(keys(VARIANTS)), VARIANTS, trunk, store)
+    assert key_of("short").run_id not in shared.sources
+    assert trunk_of(store, key_of("short").run_id).is_dir()
+    executor, ends = launched()
+    assert set(ends.values()) == {"completed"}
+    assert executor.told["long"]["takes_over"] == key_of("short").run_id
+
+
 def test_what_nobody_needs_any_more_is_removed_by_the_next_launch(launched, tmp_path):
     store = Store(tmp_path)
     launched(todo=[key_of("other")])
