@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from ablations.executors.base import Executor, Work
 from ablations.launch import Ended, Remaining, launch
 from ablations.plan import Forecast, RunKey, Variant, expand, forecast, run_keys, seed_words
 from ablations.recorded import IMPORTED, NOTHING_TO_RUN
-from ablations.sharing import Sharing, share_planned
+from ablations.sharing import Sharing, foresee, share_planned
 from ablations.standing import standing
 from ablations.store import Store
 from ablations.study import Ablation, Study
@@ -134,14 +134,16 @@ def _run_planned(
     jobs.settle(store, todo)
     todo = store.unsettled(todo, retry=retry)
     workers, threads = executor.shares(len(todo))
-    _say_intent(study, store, variants, keys, todo, workers, out)
+    shared = _shared(study, store, todo) if sharing else Sharing()
+    _say_intent(study, store, keys, todo, _forecast(study, store, todo, workers, shared), workers, out)
     if todo:
         with _started(executor, study, store, out, workers, threads) as started:
             _prepare(study, [variants[key.variant] for key in todo], out)
             todo = store.unsettled(runnable, retry=retry)  # another process may have been at work meanwhile
             tried.update(key.run_id for key in todo)
-            expected = _forecast(study, store, list(variants.values()), workers)
-            shared = _shared(study, store, variants, todo, out) if sharing else None
+            shared = _shared(study, store, todo, plan=share_planned) if sharing else Sharing()
+            _say_shared(shared, out)
+            expected = Remaining(_forecast(study, store, todo, workers, shared).own, workers)
             with watcher(out, study.metric, executor.outlasts) as watching:
                 ends = launch(
                     store,
@@ -163,16 +165,24 @@ def _run_planned(
 
 
 def _shared(
-    study: Study, store: Store, variants: Mapping[str, Variant], todo: Sequence[RunKey], out: Console
+    study: Study,
+    store: Store,
+    todo: Sequence[RunKey],
+    planned: Sequence[RunKey] | None = None,
+    plan: Callable[..., Sharing] = foresee,
 ) -> Sharing:
-    """Who takes over from whom, and a line on it."""
-    planned = [key for key in run_keys(study) if not variants[key.variant].waits_for]
-    shared = share_planned(planned, todo, variants, study.schema.trunk, store)
+    """Who of ``todo`` takes over from whom; ``planned`` are all runs, by default those that are planned by now."""
+    variants = {variant.name: variant for variant in expand(study)}
+    planned = run_keys(study) if planned is None else planned
+    known, open_ = ([key for key in keys if not variants[key.variant].waits_for] for keys in (planned, todo))
+    return plan(known, open_, variants, study.schema.trunk, store)
+
+
+def _say_shared(shared: Sharing, out: Console) -> None:
     if shared.sources:
         count = len(shared.sources)
         said = "1 run begins" if count == 1 else f"{count} runs begin"
         out.print(Text(f"{said} with the training of another run: that is not repeated.", style="dim"))
-    return shared
 
 
 def _search(study: Study, ablation: Ablation, store: Store, out: Console, executor: Chosen, retry: bool) -> None:
@@ -243,9 +253,9 @@ def _named(study: Study, names: Sequence[str]) -> set[str]:
 def _say_intent(
     study: Study,
     store: Store,
-    variants: Mapping[str, Variant],
     keys: Sequence[RunKey],
     todo: Sequence[RunKey],
+    expected: Forecast,
     workers: int,
     out: Console,
 ) -> None:
@@ -262,8 +272,7 @@ def _say_intent(
     if elsewhere["queued"]:
         out.print(f"{elsewhere['queued']} are queued already: waiting for them (ablations cancel withdraws them).")
     if todo:
-        expected = _forecast(study, store, list(variants.values()), workers)
-        left = expected.left_s(Counter(key.variant for key in todo), [])
+        left = expected.total
         out.print(f"{workers} at a time, {'about ' + duration(left) if left is not None else 'time unknown'}.")
 
 
@@ -288,9 +297,9 @@ def _prepare(study: Study, variants: Sequence[Variant], out: Console) -> None:
     runner.prepare(study.experiment, list(distinct.values()), say)
 
 
-def _forecast(study: Study, store: Store, variants: Sequence[Variant], workers: int) -> Remaining:
-    expected = forecast(variants, (), store.history(), workers, flops=study.schema.flops)
-    return Remaining(expected.seconds, workers)
+def _forecast(study: Study, store: Store, todo: Sequence[RunKey], workers: int, shared: Sharing) -> Forecast:
+    ordered, flops = shared.ordered(todo), study.schema.flops
+    return forecast(expand(study), ordered, store.history(), workers, flops=flops, saved=shared.saved)
 
 
 def _say_failures(ends: Sequence[Ended], out: Console) -> None:
@@ -356,7 +365,8 @@ def show_plan(study: Study, store: Store, out: Console) -> None:
     }
     workers = max(1, min(machine.gpus() or machine.cores(), len(todo) + sum(trials.values()) or 1))
     waiting = {key.run_id for key in todo}
-    expected = forecast(variants, todo, store.history(), workers, flops=study.schema.flops)
+    shared = _shared(study, store, store.unsettled(keys))
+    expected = _forecast(study, store, todo, workers, shared)
     out.print(_title(study))
     rows = []
     for variant in variants:
@@ -380,6 +390,7 @@ def show_plan(study: Study, store: Store, out: Console) -> None:
     for name, count in trials.items():
         if count:
             out.print(f"{name}: {count} trials of its search come first.")
+    _say_shared(shared, out)
     _say_forecast(study, store, trials, workers, expected, out)
 
 
@@ -397,9 +408,10 @@ def _say_forecast(
 
     if expected.runs:
         out.print(f"{total(expected)} with {workers} at a time ({expected.source}).")
-    still = store.pending(looks.most_runs(study))
+    most_runs = looks.most_runs(study)
+    still = store.pending(most_runs)
     if len(still) > expected.runs:
-        most = forecast(expand(study), still, store.history(), workers, flops=study.schema.flops)
+        most = _forecast(study, store, still, workers, _shared(study, store, still, most_runs))
         if most.total is not None:
             out.print(f"{total(most)} for {len(still)} runs, if no look settles an arm any more.")
 

@@ -28,17 +28,28 @@ RETRIES = 2  # times that a launch starts a run again whose process was lost
 
 @dataclass(frozen=True)
 class Active:
-    """A run in progress: its key, seconds since it started, and how far it is (None before its first value)."""
+    """A run in progress.
+
+    Attributes:
+        key: The run.
+        seconds: Since it started.
+        progress: How far it is; None before its first value.
+        first: Share that was done when it was first seen, of another run or another attempt, and its seconds by then.
+    """
 
     key: RunKey
     seconds: float
     progress: Progress | None
+    first: tuple[float, float] = (0.0, 0.0)
 
     @property
     def share(self) -> float:
         """Share of its steps that are done, 0 to 1."""
-        known = self.progress is not None and self.progress.steps
-        return min(1.0, self.progress.step / self.progress.steps) if self.progress and known else 0.0
+        return _share(self.progress)
+
+
+def _share(progress: Progress | None) -> float:
+    return min(1.0, progress.step / progress.steps) if progress is not None and progress.steps else 0.0
 
 
 @dataclass(frozen=True)
@@ -140,8 +151,9 @@ class Remaining:
         return expected * (taken / foreseen if foreseen else 1.0)
 
     def _rest_s(self, run: Active, whole: float) -> float:
-        if run.share > 0.1:  # what it shows by itself is better than what others took
-            whole = run.seconds / run.share
+        done, seconds = run.share - run.first[0], run.seconds - run.first[1]
+        if done > 0.1:  # what it shows by itself is better than what others took
+            return seconds / done * (1 - run.share)
         return max(0.0, whole - run.seconds)
 
 
@@ -156,6 +168,7 @@ class _Launched:
     looked: float = 0.0
     asked: float = -math.inf
     progress: Progress | None = None
+    first: tuple[float, float] | None = None
     end: Ended | None = None
 
 
@@ -291,7 +304,7 @@ class _Launching:
         """The state of the launch."""
         now = time.monotonic()
         running = [run for run in self._begun.values() if run.since is not None]
-        active = tuple(Active(run.key, now - (run.since or now), self._progress(run, now)) for run in running)
+        active = tuple(self._active(run, now) for run in running)
         queued = self._counts - Counter(run.key.variant for run in running)
         ended = self._total - self._counts.total()
         waiting = [run.job for run in self._begun.values() if run.since is None and run.job is not None]
@@ -299,11 +312,14 @@ class _Launching:
         left_s = remaining.left_s(queued, active)
         return Snapshot(ended, self._total, active, now - self._start, left_s, tuple(waits_for))
 
-    def _progress(self, run: _Launched, now: float) -> Progress | None:
+    def _active(self, run: _Launched, now: float) -> Active:
         """How far a run is, read anew as often as runs write it."""
+        seconds = now - (run.since or now)
         if now - run.asked >= PROGRESS_EVERY_S:
             run.asked, run.progress = now, self._store.progress(run.key.run_id)
-        return run.progress
+        if run.first is None and run.progress is not None:
+            run.first = _share(run.progress), seconds
+        return Active(run.key, seconds, run.progress, run.first or (0.0, 0.0))
 
 
 def _advance(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metric: str | None) -> None:
@@ -345,7 +361,7 @@ def _again(store: Store, run: _Launched, submit: Callable[[RunKey], Job], metric
     if handles.asked_to_stop(store.run_dir(run.key.run_id)):
         run.end = _outcome(store, run, None, metric, seconds)
     else:
-        run.job, run.since = submit(run.key), None
+        run.job, run.since, run.progress, run.first = submit(run.key), None, None, None
 
 
 def _is_tried_again(ending: Ending, status: str) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import heapq
 import json
 import statistics
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -68,17 +69,35 @@ class RunKey:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """What a run does not compute itself because it begins with the training of another one.
+
+    Attributes:
+        source: Id of that other run, which has to end first.
+        training: Share of its training, 0 to 1.
+        validation: Share of its validations, 0 to 1.
+    """
+
+    source: str
+    training: float
+    validation: float
+
+
+@dataclass(frozen=True)
 class Forecast:
     """How long the runs take.
 
     Attributes:
-        seconds: Of one run, by variant; None where nothing is known.
-        total: Until the last run ends, in seconds; None where nothing is known of one of them.
+        seconds: Of one whole run, by variant; None where nothing is known.
+        own: Of one of the runs to make, on average, without what it takes over; as ``seconds`` where there is none.
+        total: Until the last run ends, in seconds, without what runs take over from each other; None where nothing is
+            known of one of them.
         runs: Number of runs forecast.
         source: What the forecast rests on, for the user.
     """
 
     seconds: Mapping[str, float | None]
+    own: Mapping[str, float | None]
     total: float | None
     runs: int
     source: str
@@ -181,18 +200,23 @@ def forecast(
     workers: int = 1,
     *,
     flops: Callable[[Mapping[str, Any]], float | None] = lambda config: None,
+    saved: Mapping[str, Saved] = MappingProxyType({}),
 ) -> Forecast:
     """Forecasts the time that runs take.
 
     A variant's finished runs tell its time. Where it has none, its counted FLOPs are divided by the rate of the
-    other finished runs (their counted FLOPs over their seconds, the median), or by an assumed rate.
+    other finished runs (their counted FLOPs over their seconds, the median), or by an assumed rate. What a run takes
+    over counts as the share that it is of its training and validations, which are as large a part of a run as they
+    were of finished ones; where none has said so, training is all of it.
 
     Args:
         variants: From :func:`expand`.
         keys: The runs to make, each of one of the variants.
-        history: Finished runs on this machine, each with ``config_hash``, ``flops`` (may be None) and ``seconds``.
+        history: Finished runs on this machine, each with ``config_hash``, ``flops`` (may be None) and ``seconds``, and
+            where they are known ``seconds_training`` and ``seconds_evaluation``.
         workers: Runs that go on at once.
         flops: Counts the FLOPs of a config's run, as ``Schema.flops`` does.
+        saved: By id of a run, what it takes over; those that are not in it compute all themselves.
     """
     past = [row for row in history if _positive(row.get("seconds"))]
     own: dict[str, list[float]] = {}
@@ -209,8 +233,32 @@ def forecast(
             seconds[variant.name] = count / rate if count else None
     counted = any(variant.config_hash not in own for variant in variants)
     source = _source(len(past), len(rates), counted, None in seconds.values())
-    todo = [seconds[key.variant] for key in keys]
-    return Forecast(MappingProxyType(seconds), _makespan(todo, workers), len(todo), source)
+    left = _left(keys, saved, past)
+    total = _makespan(keys, [_times(left[key.run_id], seconds[key.variant]) for key in keys], saved, workers)
+    shares: dict[str, list[float]] = {}
+    for key in keys:
+        shares.setdefault(key.variant, []).append(left[key.run_id])
+    means = {name: _times(statistics.fmean(shares.get(name, [1.0])), whole) for name, whole in seconds.items()}
+    return Forecast(MappingProxyType(seconds), MappingProxyType(means), total, len(keys), source)
+
+
+def _left(keys: Sequence[RunKey], saved: Mapping[str, Saved], past: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """By id of a run, the share of its time that is left to it where it takes over something."""
+    parts = [
+        [float(row[part]) / float(row["seconds"]) for part in ("seconds_training", "seconds_evaluation")]
+        for row in past
+        if _positive(row.get("seconds_training")) and _positive(row.get("seconds_evaluation"))
+    ]
+    training, validation = map(statistics.median, zip(*parts, strict=True)) if parts else (1.0, 0.0)
+    left = {}
+    for key in keys:
+        each = saved.get(key.run_id)
+        left[key.run_id] = 1 - each.training * training - each.validation * validation if each else 1.0
+    return {run_id: max(0.0, share) for run_id, share in left.items()}
+
+
+def _times(share: float, seconds: float | None) -> float | None:
+    return None if seconds is None else share * seconds
 
 
 def _positive(value: Any) -> bool:
@@ -230,11 +278,24 @@ def _source(past: int, rated: int, counted: bool, unknown: bool) -> str:
     return f"from {runs}; variants without one, roughly: {assumed}" if past else f"rough: {assumed}"
 
 
-def _makespan(seconds: Sequence[float | None], workers: int) -> float | None:
-    """Time until the last run ends when each free worker takes the next run."""
-    free = [0.0] * max(1, workers)
-    for each in seconds:
-        if each is None:
-            return None
-        heapq.heapreplace(free, free[0] + each)
-    return max(free)
+def _makespan(
+    keys: Sequence[RunKey], seconds: Sequence[float | None], saved: Mapping[str, Saved], workers: int
+) -> float | None:
+    """Time until the last run ends when each free worker takes the next run that waits for no other one."""
+    known = [each for each in seconds if each is not None]
+    if len(known) < len(seconds):
+        return None
+    planned = {key.run_id for key in keys}
+    waiting, held_back = deque[tuple[str, float]](), dict[str, list[tuple[str, float]]]()
+    for key, taken in zip(keys, known, strict=True):
+        source = saved[key.run_id].source if key.run_id in saved else None
+        queue = held_back.setdefault(source, []) if source in planned else waiting
+        queue.append((key.run_id, taken))
+    now, running = 0.0, list[tuple[float, str]]()
+    while waiting or running:
+        while waiting and len(running) < max(1, workers):
+            run_id, taken = waiting.popleft()
+            heapq.heappush(running, (now + taken, run_id))
+        now, ended = heapq.heappop(running)
+        waiting.extendleft(reversed(held_back.pop(ended, [])))
+    return now

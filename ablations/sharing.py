@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ablations.plan import RunKey, Variant, config_hash
+from ablations.plan import RunKey, Saved, Variant, config_hash
 from ablations.schema import Trunk
 from ablations.store import Store, job_of
 
@@ -33,10 +33,12 @@ class Sharing:
         sources: By id of a run: that whose training it begins with.
         keeps: By id of a run: what it leaves for others: its ``state`` at the end, or also the ``trail`` of weights
             that were scored on the way.
+        saved: By id of a run: how much of it that spares.
     """
 
     sources: Mapping[str, str] = field(default_factory=dict)
     keeps: Mapping[str, Keeps] = field(default_factory=dict)
+    saved: Mapping[str, Saved] = field(default_factory=dict)
     _left: set[str] = field(default_factory=set)  # runs that have taken over what they can
 
     def source_of(self, run_id: str) -> str | None:
@@ -100,17 +102,19 @@ def share(
     """
     planned = {key.run_id for key in todo}
     ended = [key for key in left if key.run_id not in planned]
+    names = {key.variant for key in (*ended, *todo)}
+    trunks = {name: own for name in names if (own := trunk(variants[name].config)) is not None}
+    identities = {name: config_hash("", own.decides) for name, own in trunks.items()}
     found: dict[tuple[str, int], list[_Shared]] = {}
     for place, key in enumerate([*ended, *todo]):
-        own = trunk(variants[key.variant].config)
-        if own is not None:
-            identity = config_hash("", own.decides)
-            found.setdefault((identity, key.seed), []).append(_Shared(own, place, key.run_id))
-    sources: dict[str, str] = {}
+        if key.variant in trunks:
+            shared = _Shared(trunks[key.variant], place, key.run_id)
+            found.setdefault((identities[key.variant], key.seed), []).append(shared)
+    saved: dict[str, Saved] = {}
     keeps: dict[str, Keeps] = {}
     for group in found.values():
-        _share(sorted(group, key=lambda each: (each.trunk.length, each.place)), planned, sources, keeps)
-    return Sharing(sources, keeps)
+        _share(sorted(group, key=lambda each: (each.trunk.length, each.place)), planned, saved, keeps)
+    return Sharing({run_id: each.source for run_id, each in saved.items()}, keeps, saved)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class _Shared:
     run_id: str
 
 
-def _share(group: Sequence[_Shared], planned: set[str], sources: dict[str, str], keeps: dict[str, Keeps]) -> None:
+def _share(group: Sequence[_Shared], planned: set[str], saved: dict[str, Saved], keeps: dict[str, Keeps]) -> None:
     """Plans for runs that have a training in common, the shortest first.
 
     A run takes over from the longest that is no longer than itself, best from one that is scored as it is. One that has
@@ -134,7 +138,8 @@ def _share(group: Sequence[_Shared], planned: set[str], sources: dict[str, str],
         if source is None or each.run_id not in planned:
             able.append(each)
             continue
-        sources[each.run_id] = source.run_id
+        part = source.trunk.length / each.trunk.length if each.trunk.length else 1.0
+        saved[each.run_id] = Saved(source.run_id, training=part, validation=part if alike else 0.0)
         keeps.setdefault(source.run_id, "state")
         if alike:
             able.append(each)
@@ -144,7 +149,7 @@ def _share(group: Sequence[_Shared], planned: set[str], sources: dict[str, str],
         at: str | None = source_id
         while at is not None:  # what it took over itself is part of its trail
             keeps[at] = "trail"
-            at = sources.get(at)
+            at = saved[at].source if at in saved else None
 
 
 def share_planned(
@@ -164,6 +169,14 @@ def share_planned(
         needed = share(store.unsettled(planned), variants, trunk, left).sources.values()
         left = clear(store, left, needed)
     return share(todo, variants, trunk, left)
+
+
+def foresee(
+    planned: Sequence[RunKey], todo: Sequence[RunKey], variants: Mapping[str, Variant], trunk: TrunkOf, store: Store
+) -> Sharing:
+    """What :func:`share_planned` would say; removes nothing."""
+    left = [key for key in planned if trunk_of(store, key.run_id).is_dir()]
+    return share(todo, variants, trunk, [key for key in left if store.status(key.run_id) != "running"])
 
 
 def clear(store: Store, keys: Iterable[RunKey], needed: Iterable[str]) -> list[RunKey]:

@@ -166,9 +166,10 @@ class Store:
         return summaries(self.root, self.read_record)
 
     def history(self) -> list[dict[str, Any]]:
-        """Completed runs of this host: config_hash, flops (None where not counted), seconds, device."""
+        """Completed runs of this host: config_hash, flops, seconds and those of parts, device; what is unknown None."""
+        names = ("config_hash", "flops", "seconds", "seconds_training", "seconds_evaluation", "device")
         return [
-            {name: found[name] for name in ("config_hash", "flops", "seconds", "device")}
+            {name: found[name] for name in names}
             for found in self.summaries().values()
             if found["status"] == "completed" and found["host"] == socket.gethostname()
         ]

@@ -1,6 +1,7 @@
 """The time left, and what a terminal shows of it; durations and shares by hand."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -44,6 +45,14 @@ def test_a_failed_run_teaches_nothing():
 def test_a_running_run_is_judged_by_its_own_share():
     remaining = Remaining({"a": 10.0}, workers=2)
     assert remaining.left_s({}, [active("a", 30.0, step=75)]) == pytest.approx(10)  # 30 s for three quarters
+
+
+def test_of_a_run_that_began_with_what_another_has_done_only_its_own_share_counts():
+    remaining = Remaining({"a": 50.0}, workers=1)
+    run = replace(active("a", 20.0, step=75), first=(0.5, 10.0))  # a quarter in 10 s
+    assert remaining.left_s({}, [run]) == pytest.approx(10)
+    run = replace(active("a", 20.0, step=55), first=(0.5, 10.0))  # too little to tell
+    assert remaining.left_s({}, [run]) == pytest.approx(30)
 
 
 def test_the_longest_running_run_bounds_the_time_left():

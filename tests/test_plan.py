@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ablations.plan import (
     ASSUMED_FLOPS_PER_S,
     RunKey,
+    Saved,
     config_hash,
     expand,
     forecast,
@@ -182,3 +183,47 @@ def test_runs_without_a_time_are_no_history(study):
     variants = expand(study)
     history = [{"config_hash": variants[0].config_hash, "flops": float("nan"), "seconds": float("nan")}]
     assert forecast(variants, keys_of(variants), history).seconds["baseline"] is None
+
+
+def history_of(variants, seconds, **parts):
+    return [{"config_hash": each.config_hash, "flops": None, "seconds": seconds, **parts} for each in variants]
+
+
+def test_what_a_run_takes_over_from_another_one_is_not_counted_twice(study):
+    variants = expand(study)
+    keys = keys_of(variants)
+    baseline, four, six = (key.run_id for key in keys)
+    history = history_of(variants, 100.0, seconds_training=80.0, seconds_evaluation=10.0)
+    saved = {four: Saved(baseline, training=0.5, validation=0.5), six: Saved(baseline, training=1.0, validation=0.0)}
+    told = forecast(variants, keys, history, saved=saved)
+    assert dict(told.seconds) == dict.fromkeys(told.seconds, 100.0)  # of a whole run
+    # 100 - 0.5 x 80 - 0.5 x 10, and 100 - 80
+    assert dict(told.own) == pytest.approx({"baseline": 100.0, "layers=4": 55.0, "layers=6": 20.0})
+    assert told.total == pytest.approx(175.0)
+    assert forecast(variants, keys, history).total == 300.0
+
+
+def test_a_run_that_takes_over_waits_for_the_other_one_and_is_then_before_all_others(study):
+    variants = expand(study)
+    keys = keys_of(variants)
+    baseline, four, _ = (key.run_id for key in keys)
+    history = history_of(variants, 100.0)
+    saved = {four: Saved(baseline, training=0.5, validation=0.5)}
+    assert forecast(variants, keys, history, workers=3, saved=saved).total == 150.0
+    assert forecast(variants, keys, history, workers=2, saved=saved).total == 150.0  # 100 and 50 beside 100
+    assert forecast(variants, keys[1:], history, workers=2, saved=saved).total == 100.0  # it has ended: 50 beside 100
+
+
+def test_of_a_variant_of_which_some_runs_take_over_and_others_do_not_the_mean_is_told(study):
+    variants = expand(study)
+    keys = [RunKey(variants[1].name, seed, variants[1].config_hash) for seed in (0, 1)]
+    saved = {keys[0].run_id: Saved("left", training=0.5, validation=0.5)}
+    told = forecast(variants, keys, history_of(variants, 100.0), saved=saved)
+    assert (told.own["layers=4"], told.own["baseline"], told.total) == (75.0, 100.0, 150.0)
+
+
+def test_what_nothing_is_known_of_is_unknown_also_where_it_takes_over(study):
+    variants = expand(study)
+    keys = keys_of(variants)
+    saved = {keys[1].run_id: Saved(keys[0].run_id, training=1.0, validation=1.0)}
+    assert forecast(variants, keys, saved=saved).total is None

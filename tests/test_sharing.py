@@ -1,17 +1,22 @@
 """Who takes over from whom, and in which order runs start; a launch with jobs that a test ends by hand."""
 
+import io
 import json
 from types import MappingProxyType
 
 import pytest
+from rich.console import Console
 
+from ablations import commands, machine
 from ablations import launch as launching
+from ablations.console import duration
 from ablations.executors.base import Ending, Executor, Job
 from ablations.launch import Remaining, launch
-from ablations.plan import RunKey, Variant
+from ablations.plan import RunKey, Saved, Variant, expand, forecast, run_keys
 from ablations.schema import Trunk
-from ablations.sharing import Sharing, share, share_planned, trunk_of
+from ablations.sharing import Sharing, foresee, share, share_planned, trunk_of
 from ablations.store import Store
+from ablations.study import load_study
 
 
 def trunk(config):
@@ -55,6 +60,17 @@ def test_of_runs_that_are_scored_in_several_ways_the_first_trains():
 def test_one_that_is_scored_anew_leaves_nothing_and_what_was_taken_over_is_part_of_the_trail():
     variants = named(variant("base"), variant("long", 20), variant("unmasked", 20, scored="otherwise"))
     assert planned(variants) == ({"long": "base", "unmasked": "long"}, {"base": "trail", "long": "trail"})
+
+
+def test_it_is_known_how_much_of_its_training_and_validations_a_run_takes_over():
+    variants = named(variant("base"), variant("long", 40), variant("unmasked", 20, scored="otherwise"))
+    todo = keys(variants)
+    base, long, unmasked = (key.run_id for key in todo)
+    quarter, half = Saved(base, training=0.25, validation=0.25), Saved(base, training=0.5, validation=0.0)
+    assert share(todo, variants, trunk).saved == {long: quarter, unmasked: half}
+    whole = named(variant("base", 0), variant("unmasked", 0, scored="otherwise"))  # all as long, however long that is
+    todo = keys(whole)
+    assert share(todo, whole, trunk).saved == {todo[1].run_id: Saved(todo[0].run_id, training=1.0, validation=0.0)}
 
 
 def test_nothing_is_taken_over_between_seeds_or_where_nothing_can_be_shared():
@@ -209,6 +225,8 @@ def test_what_nobody_needs_any_more_is_removed_by_the_next_launch(launched, tmp_
     store = Store(tmp_path)
     launched(todo=[key_of("other")])
     trunk_of(store, key_of("other").run_id).mkdir()
+    foresee(keys(VARIANTS), store.unsettled(keys(VARIANTS)), VARIANTS, trunk, store)
+    assert len(list(tmp_path.glob("runs/*/trunk"))) == 1  # to look removes nothing
     launched(todo=[key_of("short")])
     assert not list(tmp_path.glob("runs/*/trunk"))
 
@@ -238,3 +256,46 @@ def test_a_run_that_another_process_runs_is_waited_for_only_where_it_leaves_some
     assert set(ends.values()) == {"completed"}
     assert "short" not in executor.started
     assert executor.told["long"]["takes_over"] == (short.run_id if keeps else None)
+
+
+STUDY = """
+study: shared
+metric: test_f1
+seeds: [0, 1]
+baseline: {training.max_steps: 9000, training.schedule: constant}
+ablations:
+  longer: {set: {training.max_steps: 18000}}
+  unmasked: {set: {evaluation.causal: false, evaluation.cache: false}}
+"""
+
+
+@pytest.fixture
+def constant(tmp_path, monkeypatch):
+    """A study of trainings that begin alike on a machine with one core, and what it says."""
+    monkeypatch.setattr(machine, "gpus", lambda: 0)
+    monkeypatch.setattr(machine, "cores", lambda: 1)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    study = load_study(tmp_path / "study.yaml")
+    whole = forecast(expand(study), run_keys(study), flops=study.schema.flops).seconds
+    return study, Store(tmp_path / "results"), Console(file=io.StringIO(), width=200), whole
+
+
+def test_a_plan_counts_what_is_shared_once(constant):
+    study, store, out, whole = constant
+    commands.show_plan(study, store, out)
+    said = out.file.getvalue()
+    assert f"About {duration(2 * (whole['baseline'] + whole['longer'] / 2))} with 1 at a time" in said
+    assert "4 runs begin with the training of another run: that is not repeated." in said
+
+
+@pytest.mark.parametrize("sharing", [True, False])
+def test_a_launch_forecasts_what_it_computes_itself(constant, monkeypatch, sharing):
+    study, store, out, whole = constant
+    given = []
+    monkeypatch.setattr(commands, "launch", lambda *arguments, **settings: given.append(arguments[5]) or [])
+    monkeypatch.setattr(commands, "_prepare", lambda *arguments: None)
+    chosen = commands.choose_executor(study, "inprocess", (), None)
+    commands.run_study(study, store, out, None, chosen, retry=False, sharing=sharing)
+    own = {**whole, "longer": whole["longer"] / 2, "unmasked": 0.0} if sharing else whole
+    assert f"1 at a time, about {duration(2 * sum(own.values()))}." in out.file.getvalue()
+    assert dict(given[0].expected_s) == pytest.approx(own)
