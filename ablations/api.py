@@ -51,10 +51,11 @@ def run(
     from rich.console import Console
 
     from ablations import commands
+    from ablations.chosen import choose_executor
 
     store = Store(results)
     given = {**study.executors, executor: {**study.executors.get(executor, {}), **(options or {})}}
-    chosen = commands.choose_executor(replace(study, executors=given), executor, (), workers)
+    chosen = choose_executor(replace(study, executors=given), executor, (), workers)
     commands.run_study(standing(study, store), store, Console(quiet=quiet), only, chosen, retry)
     return store.read_runs(standing(study, store))
 

@@ -1,8 +1,8 @@
 """The command line: parses, calls, turns errors into exit codes.
 
-Exit codes: 0 done; 1 a run did not complete, or verify, diff or doctor found something; 2 the study or the command is
-wrong; 3 something else is wrong, such as data that are not there; 130 stopped by hand. A reader that goes away
-(``| head``) changes none of them: see :mod:`ablations.streams`.
+Exit codes: 0 done, or with ``run --detach`` submitted; 1 a run did not complete, or verify, diff or doctor found
+something; 2 the study or the command is wrong; 3 something else is wrong, such as data that are not there; 130 stopped
+by hand. A reader that goes away (``| head``) changes none of them: see :mod:`ablations.streams`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 
 STUDY, RESULTS = Path("study.yaml"), Path("results")
+COME_BACK = "The same command again submits what is due by then; without --detach it follows what runs."
 
 
 def _profiles(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -179,16 +180,25 @@ def run(
         bool,
         typer.Option("--sharing/--no-sharing", help="Begin runs with the training of others where it is the same."),
     ] = True,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="On a cluster: submit the runs and leave them to it.")
+    ] = False,
 ) -> None:
     """Run what is not done yet; a failed run stops none of the others."""
     from ablations import commands
+    from ablations.chosen import choose_executor
 
     loaded, store = _load(study, results, profile)
-    chosen = commands.choose_executor(loaded, executor, option or (), workers)
+    chosen = choose_executor(loaded, executor, option or (), workers, detach=detach)
     goes_on = "What runs or is queued goes on by itself; `ablations run` follows it again, `ablations cancel` stops it."
     stays = "What has ended is kept; `ablations run` goes on from there."
     with _stoppable(f"Stopped. {goes_on if chosen.outlasts else stays}"):
         completed = commands.run_study(loaded, store, _out(), only, chosen, retry, sharing=sharing)
+    if detach and not completed:
+        given = _given(study, results, profile)
+        for line in (f"ablations status{given} shows how they stand, ablations cancel{given} stops them.", COME_BACK):
+            _out().print(line, soft_wrap=True)
+        raise typer.Exit(0)
     if completed and not only:
         _out().print(f"Next: ablations report{_given(study, results, profile)}", soft_wrap=True)
     raise typer.Exit(0 if completed else 1)

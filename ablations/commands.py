@@ -6,19 +6,18 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ablations import executor_options, jobs, looks, machine
+from ablations import jobs, looks, machine
+from ablations.chosen import Chosen
 from ablations.console import SYMBOLS, duration, plain_table, status_text, watcher
 from ablations.errors import Problem, StudyError, UnknownName, one_of
-from ablations.executors import executor_class
 from ablations.executors.base import Executor, Work
-from ablations.launch import Ended, Remaining, launch
+from ablations.launch import Ended, Remaining, launch, submit
 from ablations.plan import Forecast, RunKey, Variant, expand, forecast, run_keys, seed_words
 from ablations.recorded import IMPORTED, NOTHING_TO_RUN
 from ablations.sharing import Sharing, foresee, share_planned
@@ -26,34 +25,6 @@ from ablations.standing import standing
 from ablations.store import Store
 from ablations.study import Ablation, Study
 from ablations.trials import best, search_of, settled, trials_of
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The executor of a launch: its class, its options, and runs at a time where the command line says."""
-
-    kind: type[Executor]
-    options: Any
-    workers: int | None = None
-
-    @property
-    def outlasts(self) -> bool:
-        """Whether what it runs goes on when the launch is stopped."""
-        return self.kind.jobs_outlast(self.options)
-
-    def shares(self, runs: int) -> tuple[int, int]:
-        """Runs at a time, and threads of each."""
-        return self.kind.shares(self.options, self.workers, runs)
-
-
-def choose_executor(study: Study, name: str, typed: Sequence[str], workers: int | None) -> Chosen:
-    """The executor of a name with the study's options and those typed, ``key=value`` each.
-
-    Raises:
-        UnknownName: There is no such executor or option, or a value is none for it.
-    """
-    kind = executor_class(name)
-    return Chosen(kind, executor_options.options(name, study.executors.get(name, {}), typed), workers)
 
 
 def run_study(
@@ -73,12 +44,12 @@ def run_study(
         store: Where runs are kept.
         out: The terminal.
         only: Names of ablations or variants to run; None for all. The baseline always runs along.
-        executor: What runs them.
+        executor: What runs them, and whether they are left to it.
         retry: Whether failed and diverged runs are run again.
         sharing: Whether runs may begin with the training of others.
 
     Returns:
-        Whether every planned run (of ``only``) has completed.
+        Whether every planned run (of ``only``) has completed; where they are left, whether they had before.
 
     Raises:
         StudyError: Its runs were imported: there is nothing to run.
@@ -97,6 +68,10 @@ def run_study(
         return _run_planned(now, store, out, chosen, executor, retry, tried, sharing=sharing)
 
     completed = run_planned(study)
+    if executor.detach:
+        for ablation in open_searches:
+            out.print(f"{ablation.name}: a search is made by a launch that stays: ablations run without --detach.")
+        return completed
     for ablation in open_searches:  # after the arms that need none: their results are there first
         _search(study, ablation, store, out, executor, retry)
     while (later := standing(study, store)) != study:  # what searches have found, and what looks have left open
@@ -134,33 +109,27 @@ def _run_planned(
     jobs.settle(store, todo)
     todo = store.unsettled(todo, retry=retry)
     workers, threads = executor.shares(len(todo))
-    shared = _shared(study, store, todo) if sharing else Sharing()
-    _say_intent(study, store, keys, todo, _forecast(study, store, todo, workers, shared), workers, out)
-    if todo:
-        with _started(executor, study, store, out, workers, threads) as started:
-            _prepare(study, [variants[key.variant] for key in todo], out)
-            todo = store.unsettled(runnable, retry=retry)  # another process may have been at work meanwhile
-            tried.update(key.run_id for key in todo)
-            shared = _shared(study, store, todo, plan=share_planned) if sharing else Sharing()
-            _say_shared(shared, out)
-            expected = Remaining(_forecast(study, store, todo, workers, shared).own, workers)
-            with watcher(out, study.metric, executor.outlasts) as watching:
-                ends = launch(
-                    store,
-                    started,
-                    todo,
-                    variants,
-                    study.experiment,
-                    expected,
-                    watching,
-                    shared,
-                    metric=study.metric,
-                    threads=threads,
-                    retry=retry,
-                    folder=str(study.folder),
-                )
-        out.print()
-        _say_failures(ends, out)
+    shared = _shared(study, store, todo, executor) if sharing else Sharing()
+    expected = _forecast(study, store, todo, workers, shared)
+    _say_intent(study, store, keys, todo, expected, workers, out, stays=not executor.detach)
+    if not todo:
+        return _say_outcome(study, store, keys, out)
+    settings = {"metric": study.metric, "threads": threads, "retry": retry, "folder": str(study.folder)}
+    with _started(executor, study, store, out, workers, threads) as started:
+        _prepare(study, [variants[key.variant] for key in todo], out)
+        todo = store.unsettled(runnable, retry=retry)  # another process may have been at work meanwhile
+        tried.update(key.run_id for key in todo)
+        shared = _shared(study, store, todo, executor, plan=share_planned) if sharing else Sharing()
+        _say_shared(shared, out)
+        if executor.detach:
+            submitted = submit(store, started, todo, variants, study.experiment, shared, **settings)
+            _say_submitted(store, keys, *submitted, out)
+            return False
+        remaining = Remaining(_forecast(study, store, todo, workers, shared).own, workers)
+        with watcher(out, study.metric, executor.outlasts) as watching:
+            ends = launch(store, started, todo, variants, study.experiment, remaining, watching, shared, **settings)
+    out.print()
+    _say_failures(ends, out)
     return _say_outcome(study, store, keys, out)
 
 
@@ -168,6 +137,7 @@ def _shared(
     study: Study,
     store: Store,
     todo: Sequence[RunKey],
+    executor: Chosen | None = None,
     planned: Sequence[RunKey] | None = None,
     plan: Callable[..., Sharing] = foresee,
 ) -> Sharing:
@@ -175,7 +145,8 @@ def _shared(
     variants = {variant.name: variant for variant in expand(study)}
     planned = run_keys(study) if planned is None else planned
     known, open_ = ([key for key in keys if not variants[key.variant].waits_for] for keys in (planned, todo))
-    return plan(known, open_, variants, study.schema.trunk, store)
+    shared = plan(known, open_, variants, study.schema.trunk, store)
+    return shared.at_once(todo) if executor is not None and executor.detach else shared
 
 
 def _say_shared(shared: Sharing, out: Console) -> None:
@@ -258,6 +229,8 @@ def _say_intent(
     expected: Forecast,
     workers: int,
     out: Console,
+    *,
+    stays: bool,
 ) -> None:
     out.print(_title(study))
     for note in study.notes:
@@ -266,7 +239,7 @@ def _say_intent(
     most = sum(key.variant in names for key in looks.most_runs(study))
     up_to = f" to {most}" if most > len(keys) else ""
     out.print(f"{len(names)} variants x {seed_words(study)} = {len(keys)}{up_to} runs, {len(todo)} to run.")
-    elsewhere = Counter(store.status(key.run_id) for key in keys)
+    elsewhere = Counter(store.status(key.run_id) for key in keys) if stays else Counter[str]()
     if elsewhere["running"]:
         out.print(f"{elsewhere['running']} are being run already: waiting for them, and taking over what is left.")
     if elsewhere["queued"]:
@@ -300,6 +273,16 @@ def _prepare(study: Study, variants: Sequence[Variant], out: Console) -> None:
 def _forecast(study: Study, store: Store, todo: Sequence[RunKey], workers: int, shared: Sharing) -> Forecast:
     ordered, flops = shared.ordered(todo), study.schema.flops
     return forecast(expand(study), ordered, store.history(), workers, flops=flops, saved=shared.saved)
+
+
+def _say_submitted(store: Store, keys: Sequence[RunKey], count: int, left: int, out: Console) -> None:
+    """What a launch that leaves has done."""
+    statuses = Counter(store.status(key.run_id) for key in keys)
+    out.print()
+    out.print(f"{count} run{'' if count == 1 else 's'} submitted.")
+    if left:
+        out.print(f"{left} not: they wait for their turn, in which a launch begins them that stays, or a later one.")
+    out.print(_counted(statuses))
 
 
 def _say_failures(ends: Sequence[Ended], out: Console) -> None:
@@ -411,7 +394,7 @@ def _say_forecast(
     most_runs = looks.most_runs(study)
     still = store.pending(most_runs)
     if len(still) > expected.runs:
-        most = _forecast(study, store, still, workers, _shared(study, store, still, most_runs))
+        most = _forecast(study, store, still, workers, _shared(study, store, still, planned=most_runs))
         if most.total is not None:
             out.print(f"{total(most)} for {len(still)} runs, if no look settles an arm any more.")
 

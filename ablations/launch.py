@@ -204,14 +204,7 @@ def launch(
     Returns:
         One entry a run, in the order of their ends.
     """
-    shared = sharing or Sharing()
-
-    def prepare(key: RunKey) -> Path:
-        own = {**settings, **shared.settings_of(store, key.run_id)}
-        return store.prepare(key, variants[key.variant], experiment, **own)
-
-    metric = settings.get("metric")
-    launching = _Launching(store, executor, shared, prepare, str(metric) if metric else None, shared.ordered(todo))
+    launching = _launching(store, executor, todo, variants, experiment, sharing or Sharing(), settings)
     ends: list[Ended] = []
     while len(ends) < len(todo):
         launching.start_waiting()
@@ -226,6 +219,43 @@ def launch(
         if not ended:
             executor.wait(POLL_S)
     return ends
+
+
+def submit(
+    store: Store,
+    executor: Executor,
+    todo: Sequence[RunKey],
+    variants: Mapping[str, Variant],
+    experiment: str,
+    sharing: Sharing,
+    **settings: object,
+) -> tuple[int, int]:
+    """Submits ``todo`` to an executor whose jobs outlast it, and leaves them; arguments as of :func:`launch`.
+
+    Returns:
+        How many runs it has submitted, and how many of those it should have it has not: they wait for their turn.
+    """
+    launching = _launching(store, executor, todo, variants, experiment, sharing, settings)
+    launching.start_waiting()
+    left = executor.leave()
+    return launching.submitted - left, left
+
+
+def _launching(
+    store: Store,
+    executor: Executor,
+    todo: Sequence[RunKey],
+    variants: Mapping[str, Variant],
+    experiment: str,
+    shared: Sharing,
+    settings: Mapping[str, object],
+) -> _Launching:
+    def prepare(key: RunKey) -> Path:
+        own = {**settings, **shared.settings_of(store, key.run_id)}
+        return store.prepare(key, variants[key.variant], experiment, **own)
+
+    metric = settings.get("metric")
+    return _Launching(store, executor, shared, prepare, str(metric) if metric else None, shared.ordered(todo))
 
 
 class _Launching:
@@ -245,6 +275,7 @@ class _Launching:
     ):
         self._store, self._executor, self._sharing = store, executor, sharing
         self._prepare, self._metric = prepare, metric
+        self.submitted = 0
         self._begun: dict[str, _Launched] = {}
         self._waiting: deque[RunKey] = deque()
         self._held_back: dict[str, list[RunKey]] = {}
@@ -280,6 +311,7 @@ class _Launching:
             room -= 1
 
     def _submit(self, key: RunKey) -> Job:
+        self.submitted += 1
         return self._executor.submit(self._prepare(key))
 
     def look(self) -> list[Ended]:

@@ -41,6 +41,12 @@ class Sharing:
     saved: Mapping[str, Saved] = field(default_factory=dict)
     _left: set[str] = field(default_factory=set)  # runs that have taken over what they can
 
+    def at_once(self, todo: Iterable[RunKey]) -> Sharing:
+        """What of it is left where all of ``todo`` begins at once: only what lies there already is taken over."""
+        made = {key.run_id for key in todo}
+        saved = {run_id: each for run_id, each in self.saved.items() if each.source not in made}
+        return Sharing({run_id: each.source for run_id, each in saved.items()}, saved=saved)
+
     def source_of(self, run_id: str) -> str | None:
         """The run whose training another begins with, if any."""
         return self.sources.get(run_id)

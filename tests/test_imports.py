@@ -33,7 +33,7 @@ ROWS = [
     {"executors"},
     {"jobs"},
     {"launch"},
-    {"console", "looks", "search", "repetition", "recomputed", "sides", "completion"},
+    {"chosen", "console", "looks", "search", "repetition", "recomputed", "sides", "completion"},
     {"commands", "tables", "verify", "diff", "explain", "authoring", "doctor"},
     {"importing"},
     {"api"},

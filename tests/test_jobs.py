@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 from walking import ABLATIONS, Place, check_that_nothing_was_repeated, elsewhere, on_host
 
-from ablations import claims, executor_options, executors, handles, jobs, runner, stopping
+from ablations import claims, commands, executor_options, executors, handles, jobs, runner, stopping
+from ablations.chosen import Chosen, choose_executor
 from ablations.commands import cancel_runs
 from ablations.console import PlainWatcher
 from ablations.errors import UnknownName
@@ -131,12 +132,27 @@ def test_where_slurm_cannot_be_asked_status_says_what_was_recorded(coin_study, t
     assert (store.status(key.run_id), handles.asked_to_stop(folder)) == ("missing", True)
 
 
+SHARING = """
+study: shared
+metric: test_f1
+seeds: 1
+baseline: {training.max_steps: 9000, training.schedule: constant}
+ablations:
+  longer: {set: {training.max_steps: 18000}}
+"""
+
+
 class Moon(Executor):
     """An executor whose jobs outlast everybody; a test says how they stand, and what is submitted runs at once."""
 
     outlasts = True
     endings: ClassVar = {}
     submitted: ClassVar = []
+    left: ClassVar = []
+
+    @classmethod
+    def start(cls, options, work):
+        return cls()
 
     def submit(self, run_dir):
         handles.record(run_dir, "moon", {})
@@ -144,6 +160,10 @@ class Moon(Executor):
         runner.run(run_dir)
         Moon.endings[run_dir.name] = None
         return self.attach(run_dir, {})
+
+    def leave(self):
+        Moon.left.append(self)
+        return 0
 
     @classmethod
     def attach(cls, run_dir, handle):
@@ -171,6 +191,7 @@ def moon(monkeypatch):
     monkeypatch.setattr(executors, "executor_class", lambda name: Moon if name == "moon" else kind(name))
     monkeypatch.setattr(Moon, "endings", {})
     monkeypatch.setattr(Moon, "submitted", [])
+    monkeypatch.setattr(Moon, "left", [])
 
 
 @pytest.fixture
@@ -218,6 +239,63 @@ def test_a_launch_follows_jobs_that_others_submitted_and_submits_what_has_come_t
     assert ends[-1].key == keys[0]
     assert Moon.submitted == [key.run_id for key in keys[1:]]
     assert len(list(store.root.glob("sacred/*/run.json"))) == 6
+
+
+class Slow(Moon):
+    """What is submitted there stays queued."""
+
+    def submit(self, run_dir):
+        handles.record(run_dir, "moon", {})
+        Moon.submitted.append(run_dir.name)
+        return self.attach(run_dir, {})
+
+
+def detached(study, store, kind=Slow):
+    out = Console(file=io.StringIO(), width=200)
+    done = commands.run_study(study, store, out, None, Chosen(kind, None, detach=True), retry=False)
+    return done, out.file.getvalue()
+
+
+def test_a_launch_that_detaches_submits_what_nobody_has_and_leaves_it(moon, six):
+    study, store, keys = six
+    for key in keys[:4]:  # the others are queued already
+        handles.forget(store.run_dir(key.run_id))
+    done, said = detached(study, store)
+    assert (done, len(Moon.left)) == (False, 1)
+    assert Moon.submitted == [key.run_id for key in keys[:4]]
+    assert "4 runs submitted.\n… 6 queued\n" in said
+    assert "waiting for them" not in said
+    done, said = detached(study, store)
+    assert len(Moon.submitted) == 4
+    assert "0 runs submitted.\n… 6 queued\n" in said
+    for key in keys:  # lost, or done while nobody watched
+        Moon.endings[key.run_id] = Ending("lost", "gone")
+    runner.run(store.run_dir(keys[0].run_id))
+    done, said = detached(study, store, Moon)
+    assert Moon.submitted[4:] == [key.run_id for key in keys[1:]]
+    assert detached(study, store)[0]  # nothing is left to do
+
+
+def test_what_a_launch_that_detaches_submits_waits_for_no_other_run(moon, tmp_path, monkeypatch):
+    (tmp_path / "study.yaml").write_text(SHARING)
+    study, store = load_study(tmp_path / "study.yaml"), Store(tmp_path / "results")
+    monkeypatch.setattr(commands, "_prepare", lambda *arguments: None)
+    _, said = detached(study, store)
+    assert len(Moon.submitted) == 2
+    assert "begins with the training of another" not in said
+    told = [json.loads((store.run_dir(run) / "job.json").read_text())["settings"] for run in Moon.submitted]
+    assert not any({"keeps", "takes_over"} & set(each) for each in told)
+
+
+def test_only_runs_that_outlast_their_launch_can_be_left(coin_study, monkeypatch):
+    study = load_study(coin_study())
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UnknownName, match="executor local would end with whoever leaves them; ray and slurm know it"):
+        choose_executor(study, "local", (), None, detach=True)
+    with pytest.raises(UnknownName, match="with these options, runs of executor ray would end"):
+        choose_executor(study, "ray", (), None, detach=True)
+    assert choose_executor(study, "ray", ("address=10.0.0.7:6379",), None, detach=True).detach
+    assert choose_executor(study, "slurm", (), None, detach=True).detach
 
 
 def test_a_queued_job_that_is_cancelled_is_withdrawn_and_shown_as_missing(moon, six):

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ablations import commands, machine
 from ablations import launch as launching
+from ablations.chosen import choose_executor
 from ablations.console import duration
 from ablations.executors.base import Ending, Executor, Job
 from ablations.launch import Remaining, launch
@@ -294,7 +295,7 @@ def test_a_launch_forecasts_what_it_computes_itself(constant, monkeypatch, shari
     given = []
     monkeypatch.setattr(commands, "launch", lambda *arguments, **settings: given.append(arguments[5]) or [])
     monkeypatch.setattr(commands, "_prepare", lambda *arguments: None)
-    chosen = commands.choose_executor(study, "inprocess", (), None)
+    chosen = choose_executor(study, "inprocess", (), None)
     commands.run_study(study, store, out, None, chosen, retry=False, sharing=sharing)
     own = {**whole, "longer": whole["longer"] / 2, "unmasked": 0.0} if sharing else whole
     assert f"1 at a time, about {duration(2 * sum(own.values()))}." in out.file.getvalue()

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ablations import commands, looks
 from ablations import standing as standing_module
+from ablations.chosen import choose_executor
 from ablations.executors.inprocess import InProcessExecutor
 from ablations.plan import expand, run_keys, seeds_of
 from ablations.standing import standing
@@ -246,7 +247,7 @@ def tossed(tmp_path: Path) -> Study:
 def run(study: Study, store: Store, only=None, retry=False) -> tuple[bool, str]:
     out = io.StringIO()
     console = Console(file=out, width=200, markup=False, highlight=False)
-    chosen = commands.choose_executor(study, "inprocess", [], 1)
+    chosen = choose_executor(study, "inprocess", [], 1)
     done = commands.run_study(standing(study, store), store, console, only, chosen, retry)
     return done, out.getvalue()
 

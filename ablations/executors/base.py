@@ -173,6 +173,13 @@ class Executor(ABC):
         """Returns after so long, or sooner where it knows that a job has ended."""
         time.sleep(seconds)
 
+    def leave(self) -> int:
+        """Returns when what was submitted goes on without this process; how many folders do not, and are not begun.
+
+        Only of an executor whose jobs outlast it.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def close(self) -> None:
         """Cancels every job that has not ended, unless they outlast it, and frees what it holds."""

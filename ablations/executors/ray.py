@@ -397,6 +397,13 @@ class RayExecutor(Executor):
                 self._homeless = str(error)
         return self._homeless
 
+    def leave(self) -> int:
+        """What waits here because runs at a time are limited below what the cluster takes is not begun."""
+        self.advance()
+        for job in self._waiting:
+            job.cancel()
+        return len(self._waiting)
+
     def close(self) -> None:
         """Leaves an existing cluster, whose runs go on; ends one of its own after its runs have kept a checkpoint."""
         try:

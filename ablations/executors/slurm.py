@@ -392,6 +392,14 @@ class SlurmExecutor(Executor):
         )
         return True
 
+    def leave(self) -> int:
+        """Waits until Slurm has everything: its controller may not answer for a while."""
+        self.advance()
+        while self._open or self._waiting:
+            self.wait(WORDS_EVERY_S)
+            self.advance()
+        return 0
+
     def close(self) -> None:
         """Leaves everything to Slurm."""
 

@@ -199,6 +199,22 @@ def test_runs_go_on_without_their_launcher_and_can_be_followed_or_cancelled_by_a
     assert [record["attempt"] for record in place.records().values()] == [1, 1]
 
 
+def test_a_launch_that_detaches_leaves_what_the_cluster_has_and_says_what_waits_for_its_turn(place, ray_cluster):
+    place.write(pause_ms=20.0, seeds=1)
+    place.hold(10)
+    code, said = place.run("--detach", *on(ray_cluster, "workers=1"))
+    assert code == 0, said
+    assert "1 run submitted.\n1 not: they wait for their turn" in said
+    place.wait_for_steps(10)
+    assert [row["status"] for row in place.status().values()] == ["running", "missing"]
+    code, said = place.run("--detach", *on(ray_cluster))
+    assert (code, "1 run submitted.\n" in said) == (0, True), said
+    place.release()
+    code, said = place.run(*on(ray_cluster))
+    assert code == 0, said
+    check_that_nothing_was_repeated(place.said_steps(), 60)
+
+
 def test_a_cluster_of_this_machine_is_seen_by_it_alone_stops_with_checkpoints_and_leaves_nothing_behind(
     place, lonely_network
 ):

@@ -162,6 +162,26 @@ def test_cancel_withdraws_what_is_queued_and_has_what_runs_keep_a_checkpoint_and
     assert steps[-1][1] == "keeps"
 
 
+def test_a_launch_that_detaches_submits_each_run_once_and_leaves_and_the_same_command_without_it_follows_them(
+    slurm, place
+):
+    place.write(pause_ms=20.0, seeds=1)
+    place.hold(10)
+    arguments = (*SLURM, *option(memory="400M", time=5))
+    for submitted in ("2 runs submitted.", "0 runs submitted."):
+        code, out = place.run(*arguments, "--detach")
+        assert code == 0, out
+        assert submitted in out
+        assert "ablations status shows how they stand, ablations cancel stops them." in out
+    assert {row["status"] for row in place.status().values()} <= {"queued", "running"}
+    place.wait_for_steps(10)
+    place.release()
+    code, out = place.run(*arguments)
+    assert code == 0, out
+    assert list(begun(place).values()) == [1, 1]
+    check_that_nothing_was_repeated(place.said_steps(), STEPS)
+
+
 def test_two_launchers_that_start_at_once_submit_each_run_once(slurm, place):
     place.write(seeds=2)
     launchers = [place.start(*SLURM, *option(memory="400M", time=5)) for _ in range(2)]

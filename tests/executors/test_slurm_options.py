@@ -1,10 +1,14 @@
 """What Slurm is asked for, and what it says, without any Slurm."""
 
-import pytest
+import os
 
-from ablations import executor_options
+import pytest
+from walking import Place
+
+from ablations import executor_options, handles
 from ablations.executors import slurm as own
 from ablations.executors._slurm_queue import Seen
+from ablations.executors.base import Unreachable
 
 
 def test_options_become_parameters_of_sbatch():
@@ -60,3 +64,63 @@ def test_a_job_without_last_words_ended_as_slurm_says(word, reason, printed, kin
 )
 def test_slurms_words_for_states(word, state):
     assert Seen(word, "").state == state
+
+
+def test_whoever_leaves_waits_until_slurm_has_everything(tmp_path, monkeypatch):
+    answers = iter([Unreachable("sbatch: timed out"), "17"])
+
+    def submit_array(folder, count, at_once, options):
+        answer = next(answers)
+        if isinstance(answer, Unreachable):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(own, "submit_array", submit_array)
+    monkeypatch.setattr(own, "AGAIN_S", 0.0)
+    monkeypatch.setattr(own, "WORDS_EVERY_S", 0.01)
+    monkeypatch.setattr(own.slurm, "configured", lambda name: "")
+    monkeypatch.setattr(own.Batch, "id", lambda self: self._id)
+    said = []
+    executor = own.SlurmExecutor(own.Options(), "coin", 2, said.append)
+    folders = [tmp_path / "results" / "runs" / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        executor.submit(folder)
+    assert executor.leave() == 0
+    assert said[0].startswith("Slurm does not answer; trying again")
+    assert said[1].startswith("Slurm has 2 runs as job 17, coin-")
+    assert [handles.submitted(folder).handle["task"] for folder in folders] == [0, 1]
+
+
+SBATCH = """#!/bin/sh
+sed -n 's/.*--job-name=//p' "$1" >>{folder}/names
+echo "Submitted batch job 17"
+"""
+SQUEUE = """#!/bin/sh
+[ ! -f {folder}/names ] || for task in 0 1; do echo "17_$task|17|$(cat {folder}/names)|PENDING|Resources"; done
+"""
+
+
+@pytest.mark.slow
+def test_a_launch_that_detaches_says_what_it_has_submitted_and_how_to_come_back_and_submits_nothing_twice(tmp_path):
+    place = Place(tmp_path).write(seeds=1)
+    programs = {"sbatch": SBATCH, "squeue": SQUEUE, "srun": "#!/bin/sh\n"}
+    programs |= {"scontrol": "#!/bin/sh\necho 'MaxArraySize = 1001'\n", "sacct": "#!/bin/sh\n"}
+    (tmp_path / "bin").mkdir()
+    for name, text in programs.items():
+        (tmp_path / "bin" / name).write_text(text.format(folder=tmp_path))
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = {"PATH": os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])}
+    command = ("--executor", "slurm", "--results", "other", "--detach")
+    code, said = place.run(*command, environment=environment)
+    assert code == 0, said
+    assert "\nSlurm has 2 runs as job 17, walk-" in said
+    assert said.endswith(
+        "\n2 runs submitted.\n… 2 queued\n"
+        "ablations status --results other shows how they stand, ablations cancel --results other stops them.\n"
+        "The same command again submits what is due by then; without --detach it follows what runs.\n"
+    )
+    code, said = place.run(*command, environment=environment)
+    assert (code, "\n0 runs submitted.\n… 2 queued\n" in said) == (0, True), said
+    assert len((tmp_path / "names").read_text().splitlines()) == 1
+    assert place.run("--detach")[0] == 2  # on this machine they would end
