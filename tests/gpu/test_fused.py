@@ -143,7 +143,8 @@ def test_an_update_is_a_step_of_pytorchs_adamw(kind, limit):
     update = Update(optimizer, stacks, [], limit)
     for _ in range(3):
         stacks.refresh()
-        torch.testing.assert_close(joint.value[:127], torch.cat(mine[:2]).to(kind), rtol=0, atol=0)
+        rounds = 1e-2 if INTERPRETED and kind is HALF else 0.0  # Triton's interpreter cuts off
+        torch.testing.assert_close(joint.value[:127], torch.cat(mine[:2]).to(kind), rtol=rounds, atol=0.0)
         grads = [torch.randn_like(each).to(kind) for each in other]
         joint.grad[:96], joint.grad[96:127], odd.grad[:] = grads[:3]
         mine[3].grad = grads[3].float()
