@@ -49,11 +49,11 @@ NAMES = [*CASES, "reference-128" + FULL, "reference-256" + FULL]
 VARIANTS = ("padded", "packed", "graphs")
 KINDS = {  # of kernels, by parts of their names; the first that fits
     "attention": ("flash", "fmha", "attention"),
-    "fused: norms, dropout, residuals, activation": ("_add_norm", "_gelu"),
+    "fused: norms, dropout, residuals, activation": ("_add_norm", "_gelu", "_embed"),
     "matrix products": ("gemm", "cutlass", "nvjet", "addmm", "::mm", "bmm", "linear"),
     "optimizer, copies of weights, norm of gradients": ("adam", "multi_tensor", "foreach", "linalg_vector_norm"),
     "embeddings, indexing": ("embedding", "index", "gather", "scatter"),
-    "sums over tokens": ("reduce",),
+    "sums over tokens": ("reduce", "_added"),
     "copies, fills": ("memcpy", "memset", "copy_", "fill", "zero_", "cat"),
     "softmax, loss": ("softmax", "nll"),
     "norms of layers": ("layer_norm", "layernorm"),

@@ -78,14 +78,14 @@ def _numbers(places, seed, site, OTHERS: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["site"])
-def _draw(numbers, seed, site, BLOCK: tl.constexpr):
+def _attention_numbers(numbers, seed, site, BLOCK: tl.constexpr):
     """The keys' numbers, by place in the sequence: to hash anew for each weight's thread would take too long."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     tl.store(numbers + at, _numbers(at, seed, site, True))
 
 
 @triton.jit(do_not_specialize=["tokens"])
-def _levels(
+def _attention_levels(
     given, out, delta, tokens, heads, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr
 ):  # fmt: skip
     """Of each query the sum of gradient times output, ``(heads, tokens)``."""
@@ -131,7 +131,7 @@ def _seen(
 
 
 @triton.jit(do_not_specialize=["site", "threshold", "tokens"])
-def _forward(
+def _attention_forward(
     query, key, value, out, lse, numbers, seed, site, asking, seen, query_stride, key_stride, value_stride, tokens,
     heads, scale, threshold, rescale,
     CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
@@ -243,7 +243,7 @@ def _to_queries(
 
 
 @triton.jit(do_not_specialize=["site", "threshold", "tokens", "key_blocks"])
-def _backward(
+def _attention_backward(
     query, key, value, given, lse, delta, numbers, seed, site, to_query, to_key, to_value, asking, seen, query_stride,
     key_stride, value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, key_blocks,
     scale, threshold, rescale,
@@ -349,7 +349,7 @@ def _all_gradients(
 
 
 @triton.jit(do_not_specialize=["site", "threshold", "tokens"])
-def _backward_at_once(
+def _attention_at_once(
     query, key, value, given, out, lse, numbers, seed, site, to_query, to_key, to_value, asking, seen, query_stride,
     key_stride, value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, scale, threshold, rescale,
     CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
@@ -459,7 +459,7 @@ def _drawn(query: Tensor, longest_seen: int, dropout: float, seed: Tensor, site:
         return seed
     programs = triton.cdiv(longest_seen, LARGEST)
     numbers = torch.empty(programs * LARGEST, device=query.device, dtype=torch.int32)
-    _draw[(programs,)](numbers, seed, site, BLOCK=LARGEST)
+    _attention_numbers[(programs,)](numbers, seed, site, BLOCK=LARGEST)
     return numbers
 
 
@@ -525,7 +525,7 @@ def forward(
     numbers = _drawn(query, longest_seen, dropout, seed, site)
     blocks = _forward_blocks(_wide(width), longest_asking, longest_seen)
     grid = (triton.cdiv(longest_asking, blocks.rows), (len(asking) - 1) * heads)
-    _forward[grid](
+    _attention_forward[grid](
         query, key, value, out, lse, numbers, seed, site, asking, seen, query.stride(0), key.stride(0), value.stride(0),
         tokens, heads, _scale(width), *kept_from(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
         BLOCK=_wide(width), **blocks.options(),
@@ -565,18 +565,18 @@ def backward(
     at_once = _at_once_blocks(_wide(width), longest_asking, longest_seen, tokens / (len(asking) - 1))
     if at_once is not None:
         several = longest_asking > at_once.rows
-        _backward_at_once[(programs,)](
+        _attention_at_once[(programs,)](
             query, key, value, given, out, lse, *rest, SEVERAL=several, **switches, **at_once.options()
         )
         return
     delta = torch.empty_like(lse)
-    _levels[(triton.cdiv(tokens, LARGEST), heads)](
+    _attention_levels[(triton.cdiv(tokens, LARGEST), heads)](
         given, out, delta, tokens, heads, WIDTH=width, BLOCK=_wide(width), ROWS=LARGEST
     )
     blocks, own = _backward_blocks(_wide(width), longest_asking, longest_seen)
     key_blocks = triton.cdiv(longest_seen, blocks.columns)
     grid = (key_blocks + triton.cdiv(longest_asking, own.rows), programs)
-    _backward[grid](
+    _attention_backward[grid](
         query, key, value, given, lse, delta, *rest, key_blocks, OWN_ROWS=own.rows, OWN_COLUMNS=own.columns,
         **switches, **blocks.options(),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from ablations.naming.operands import Dropout
 
 PROGRAMS = 1056  # that share the rows of a backward pass: eight for each multiprocessor of an H100
 ROWS, COLUMNS, WARPS = 2, 1024, 4  # of a block of the activation
-SIZE = 2048  # of a block of parameters
+SIZE = 1024  # of a block of parameters
 
 Pulls = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -100,7 +100,7 @@ def _add_norm_backward(
         tl.store(to_residual + place, found, mask=inside)
         if HAS_DROPOUT:
             found = tl.where(_kept(seed, site, place, threshold), found * rescale, 0.0)
-            tl.store(to_states + place, found, mask=inside)
+        tl.store(to_states + place, found, mask=inside)
         to_weight += grad * normed
         to_shift += grad
         to_bias += tl.where(inside, found, 0.0)
@@ -220,6 +220,24 @@ def _added(sums, out, parts, width, PARTS: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def _step(values, means, squares, grads, copies, at, inside, factors, decay, beta1, beta2, eps, COPIES: tl.constexpr):
+    clip, rate, size, unbiased = tl.load(factors), tl.load(factors + 1), tl.load(factors + 2), tl.load(factors + 3)
+    grad = tl.load(grads + at, mask=inside, other=0.0).to(tl.float32) * clip
+    mean = tl.load(means + at, mask=inside, other=0.0)
+    square = tl.load(squares + at, mask=inside, other=0.0)
+    value = tl.load(values + at, mask=inside, other=0.0)
+    mean = beta1 * mean + (1.0 - beta1) * grad
+    square = beta2 * square + (1.0 - beta2) * grad * grad
+    value -= rate * decay * value
+    value -= size * mean / (tl.sqrt(square) * unbiased + eps)
+    tl.store(means + at, mean, mask=inside)
+    tl.store(squares + at, square, mask=inside)
+    tl.store(values + at, value, mask=inside)
+    if COPIES:
+        tl.store(copies + at, value, mask=inside)
+
+
+@triton.jit
 def _adamw(
     places, factors, decay, beta1, beta2, eps, GRAD: tl.constexpr, COPY: tl.constexpr, SIZE: tl.constexpr
 ):  # fmt: skip
@@ -229,35 +247,24 @@ def _adamw(
     squares = tl.multiple_of(tl.load(place + 2).to(tl.pointer_type(tl.float32)), 16)
     grads = tl.multiple_of(tl.load(place + 3).to(tl.pointer_type(GRAD)), 16)
     copies = tl.multiple_of(tl.load(place + 4).to(tl.pointer_type(COPY)), 16)
-    size = tl.multiple_of(tl.load(place + 5), 16)
-    clip, rate, size_of_step, unbiased = (
-        tl.load(factors), tl.load(factors + 1), tl.load(factors + 2), tl.load(factors + 3)
-    )  # fmt: skip
     at = tl.arange(0, SIZE)
-    inside = at < size
-    grad = tl.load(grads + at, mask=inside, other=0.0).to(tl.float32) * clip
-    mean = tl.load(means + at, mask=inside, other=0.0)
-    square = tl.load(squares + at, mask=inside, other=0.0)
-    value = tl.load(values + at, mask=inside, other=0.0)
-    mean = beta1 * mean + (1.0 - beta1) * grad
-    square = beta2 * square + (1.0 - beta2) * grad * grad
-    value -= rate * decay * value
-    value -= size_of_step * mean / (tl.sqrt(square) * unbiased + eps)
-    tl.store(means + at, mean, mask=inside)
-    tl.store(squares + at, square, mask=inside)
-    tl.store(values + at, value, mask=inside)
-    tl.store(copies + at, value, mask=inside)
+    inside = at < tl.multiple_of(tl.load(place + 5), 16)
+    _step(values, means, squares, grads, copies, at, inside, factors, decay, beta1, beta2, eps, True)
+
+
+@triton.jit
+def _adamw_of(
+    values, means, squares, grads, factors, size, decay, beta1, beta2, eps, SIZE: tl.constexpr
+):  # fmt: skip
+    at = tl.program_id(0).to(tl.int64) * SIZE + tl.arange(0, SIZE)
+    _step(values, means, squares, grads, values, at, at < size, factors, decay, beta1, beta2, eps, False)
 
 
 def added(sums: Tensor) -> Tensor:
-    """Sums over the parts, ``(kinds, width)``.
-
-    Args:
-        sums: ``(kinds, parts, width)``.
-    """
+    """See :func:`ablations.naming.fused.added`."""
     kinds, parts, width = sums.shape
     out = torch.empty(kinds, width, device=sums.device, dtype=torch.float32)
-    _added[(triton.cdiv(width, 32), kinds)](sums, out, parts, width, PARTS=128, BLOCK=32)
+    _added[(triton.cdiv(width, 8), kinds)](sums, out, parts, width, PARTS=512, BLOCK=8)
     return out
 
 
@@ -298,8 +305,7 @@ def embed(
             given, *tables, weight, mean, scale, to_sum, sums, *drawn, rows, width,
             HAS_EXTRA=more, HAS_DROPOUT=drops, BLOCK=block, num_warps=1,
         )  # fmt: skip
-        to_weight, to_shift, to_extra = added(sums)
-        return to_sum, to_extra, to_weight, to_shift
+        return to_sum, sums
 
     return out, pull
 
@@ -320,15 +326,13 @@ def add_norm(
 
     def pull(given: Tensor) -> tuple[Tensor, ...]:
         programs = _programs(rows, PROGRAMS)
-        to_residual = torch.empty_like(whole)
-        to_states = torch.empty_like(states) if drops or states.dtype != whole.dtype else to_residual
+        to_states, to_residual = torch.empty_like(states), torch.empty_like(whole)
         sums = torch.empty(3, programs, width, device=whole.device, dtype=torch.float32)
         _add_norm_backward[(programs,)](
             given, whole, mean, scale, weight, to_states, to_residual, sums, *drawn, rows, width,
             HAS_DROPOUT=drops, BLOCK=block, num_warps=1,
         )  # fmt: skip
-        to_weight, to_shift, to_bias = added(sums)
-        return to_states, to_bias, to_residual, to_weight, to_shift
+        return to_states, to_residual, sums
 
     return out, pull
 
@@ -338,7 +342,7 @@ def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
     rows, width = states.shape
     block = min(COLUMNS, triton.next_power_of_2(width))
     columns, out = triton.cdiv(width, block), torch.empty_like(states)
-    _gelu[(triton.cdiv(rows, ROWS), columns)](states, bias, out, rows, width, ROWS=ROWS, BLOCK=block, num_warps=WARPS)
+    _gelu[(triton.cdiv(rows, 4), columns)](states, bias, out, rows, width, ROWS=4, BLOCK=block, num_warps=WARPS)
 
     def pull(given: Tensor) -> tuple[Tensor, ...]:
         programs = _programs(rows, 2 * PROGRAMS // columns)
@@ -347,7 +351,7 @@ def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
         _gelu_backward[(programs, columns)](
             given, states, bias, to_states, sums, rows, width, ROWS=ROWS, BLOCK=block, num_warps=WARPS
         )
-        return to_states, added(sums)[0]
+        return to_states, sums
 
     return out, pull
 
@@ -385,6 +389,16 @@ def adamw(
     """
     kinds = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
     _adamw[(len(places),)](places, factors, decay, *betas, eps, GRAD=kinds[grads], COPY=kinds[copies], SIZE=SIZE)
+
+
+def adamw_of(
+    values: Tensor, means: Tensor, squares: Tensor, grads: Tensor, factors: Tensor, decay: float,
+    betas: tuple[float, float], eps: float,
+) -> None:  # fmt: skip
+    """As :func:`adamw`, of one parameter whose gradients are in float32 and which has no copy."""
+    size = values.numel()
+    grid = (triton.cdiv(size, SIZE),)
+    _adamw_of[grid](values, means, squares, grads, factors, size, decay, *betas, eps, SIZE=SIZE)
 
 
 def try_out(device: str) -> None:

@@ -74,10 +74,11 @@ def embed(ids: Tensor, positions: Tensor, module: Any, dropout: Dropout, kind: t
 
         def pull_sum(given: Tensor) -> tuple[Tensor, ...]:
             to_sum, *to_norm = pull_plain(given)
-            return to_sum, to_sum.sum(0), *to_norm
+            return to_sum, torch.stack([*to_norm, to_sum.sum(0)])[:, None]
 
     def pull(given: Tensor) -> None:
-        to_sum, to_extra, to_weight, to_shift = pull_sum(given)
+        to_sum, sums = pull_sum(given)
+        to_weight, to_shift, to_extra = added(sums)
         for table, rows in ((words, ids), (places, positions)):
             give(table.weight, _by_row(to_sum, rows, table))
         if extra is not None:
@@ -100,7 +101,8 @@ def add_norm(
 ) -> tuple[Tensor, Pulls]:
     """``norm(dropout(states + bias) + residual)``, in the residual's precision, computed in float32.
 
-    The pull gives the gradients by states, bias, residual, and the norm's weight and bias.
+    The pull gives the gradients by states and residual, neither of which is the other, and parts of those by the norm's
+    weight and bias, and by the bias, ``(3, parts, width)``: see :func:`added`.
 
     Args:
         states: What a product left, ``(tokens, width)``.
@@ -110,22 +112,29 @@ def add_norm(
         dropout: Of the product.
     """
     found = kernels(states.device.type)
-    inputs = states, bias, residual, norm.weight, norm.bias
     if found is not None:
-        ours: tuple[Tensor, Pulls] = found.add_norm(*inputs, norm.eps, dropout)
+        ours: tuple[Tensor, Pulls] = found.add_norm(states, bias, residual, norm.weight, norm.bias, norm.eps, dropout)
         return ours
 
     def plain(states: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
         whole = nn.functional.dropout(states.float() + bias, dropout.share) + residual
         return nn.functional.layer_norm(whole, norm.normalized_shape, weight, shift, norm.eps).to(residual)
 
-    return by_autograd(plain, *inputs)
+    out, pull = by_autograd(plain, states, bias, residual, norm.weight, norm.bias)
+
+    def pull_sums(given: Tensor) -> tuple[Tensor, ...]:
+        to_states, to_bias, to_residual, *to_norm = pull(given)
+        if to_residual.data_ptr() == to_states.data_ptr():
+            to_residual = to_residual.clone()
+        return to_states, to_residual, torch.stack([*to_norm, to_bias])[:, None]
+
+    return out, pull_sums
 
 
 def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
     """``gelu(states + bias)``, the exact one (by erf), in the states' precision, computed in float32.
 
-    The pull gives the gradients by states and bias.
+    The pull gives the gradient by the states, and parts of that by the bias, ``(1, parts, width)``: see :func:`added`.
 
     Args:
         states: What a product left, ``(tokens, width)``.
@@ -135,7 +144,24 @@ def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
     if found is not None:
         ours: tuple[Tensor, Pulls] = found.gelu(states, bias)
         return ours
-    return by_autograd(lambda states, bias: nn.functional.gelu(states.float() + bias).to(states), states, bias)
+    out, pull = by_autograd(lambda states, bias: nn.functional.gelu(states.float() + bias).to(states), states, bias)
+
+    def pull_sums(given: Tensor) -> tuple[Tensor, ...]:
+        to_states, to_bias = pull(given)
+        return to_states, to_bias[None, None]
+
+    return out, pull_sums
+
+
+def added(sums: Tensor) -> Tensor:
+    """Sums over the parts, ``(kinds, width)``.
+
+    Args:
+        sums: ``(kinds, parts, width)``.
+    """
+    found = kernels(sums.device.type)
+    ours: Tensor = sums.sum(1) if found is None else found.added(sums)
+    return ours
 
 
 def attention(

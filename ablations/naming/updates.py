@@ -9,15 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from ablations.naming import fused
-from ablations.naming.stacks import Stacks
+from ablations.naming.stacks import EVEN, Stacks
+
+MOMENTS = "exp_avg", "exp_avg_sq"  # of AdamW, in the states of PyTorch's optimizer
 
 
 class Update:
     """Steps of an optimizer.
 
     Where there are Triton's kernels, one of them takes the step for all matrices whose gradients come from products
-    alone: it reads these gradients as the products leave them, and writes the copies that the next products read. In
-    PyTorch's way they would be read and written thirteen times more. All else is PyTorch's.
+    alone: it reads these gradients as the products leave them, and writes the copies that the next products read. So
+    it does for tables, from the gradients that the parameters have. Biases and the like are left to PyTorch.
 
     Its states are those of PyTorch's optimizer, and lie where that keeps them. What is not to be seen by it: weights
     that are changed by others than it from one step to the next; whoever does that begins anew.
@@ -37,28 +39,38 @@ class Update:
         self._group = optimizer.param_groups[0]
         self._all = [each for group in optimizer.param_groups for each in group["params"]]
         self._grads: list[Tensor] = []
+        self._tables: list[tuple[nn.Parameter, Tensor, Tensor]] = []
         self._kernels = fused.kernels(self._all[0].device.type)
         if self._kernels is not None and isinstance(optimizer, torch.optim.AdamW):
-            self._take_over(set(self._group["params"]) - set(apart))
+            self._take_over(set(apart))
 
-    def _take_over(self, parameters: set[nn.Parameter]) -> None:
-        taken = self._stacks.leave(parameters)
-        if not taken:
+    def _take_over(self, apart: set[nn.Parameter]) -> None:
+        parameters, device = self._group["params"], self._all[0].device
+        taken = self._stacks.leave(set(parameters) - apart)
+        left = {each for each, _, _ in taken}
+        tables = [each for each in parameters if each not in left and each.numel() % EVEN == 0]
+        own = [*(each for each, _, _ in taken), *tables]
+        if not own:
             return
-        device = self._all[0].device
-        self._steps = torch.zeros(len(taken), device=device)
-        self._grads = [grad for _, grad, _ in taken]
-        self._kinds = taken[0][1].dtype, taken[0][2].dtype
-        tensors = []
-        for (parameter, grad, copy), step in zip(taken, self._steps, strict=True):
+        self._steps = torch.zeros(len(own), device=device)
+        self._betas = torch.tensor(self._group["betas"], dtype=torch.float64, device=device)
+        for parameter, step in zip(own, self._steps, strict=True):
             state = self._optimizer.state[parameter]
             if "step" in state:
                 step.copy_(state["step"])
             state["step"] = step
-            moments = [state.setdefault(name, torch.zeros_like(parameter)) for name in ("exp_avg", "exp_avg_sq")]
-            tensors.append((parameter.detach(), *moments, grad, copy))
-        self._places = self._kernels.places(tensors)
-        self._betas = torch.tensor(self._group["betas"], dtype=torch.float64, device=device)
+            for name in MOMENTS:
+                state.setdefault(name, torch.zeros_like(parameter))
+        self._tables = [(each, *self._moments(each)) for each in tables]
+        if taken:
+            self._grads = [grad for _, grad, _ in taken]
+            self._kinds = taken[0][1].dtype, taken[0][2].dtype
+            blocks = [(each.detach(), *self._moments(each), grad, copy) for each, grad, copy in taken]
+            self._places = self._kernels.places(blocks)
+
+    def _moments(self, parameter: nn.Parameter) -> tuple[Tensor, Tensor]:
+        first, second = (self._optimizer.state[parameter][name] for name in MOMENTS)
+        return first, second
 
     def take(self) -> Tensor:
         """Clips, steps and forgets the gradients; returns their norm before clipping, a scalar on the device."""
@@ -66,9 +78,9 @@ class Update:
         norms = torch._foreach_norm(self._grads, 2, dtype=torch.float32) if self._grads else []
         norm: Tensor = torch.linalg.vector_norm(torch.stack([*norms, *torch._foreach_norm(rest)]))
         clip = (self._limit / (norm + 1e-6)).clamp(max=1.0)  # as in torch.nn.utils.clip_grad_norm_
-        torch._foreach_mul_(rest, clip)
-        if self._grads:
+        if self._grads or self._tables:
             self._take_own(clip)
+        torch._foreach_mul_([each.grad for each in self._all if each.grad is not None], clip)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return norm
@@ -82,5 +94,10 @@ class Update:
         unbiased = 1.0 - self._betas ** self._steps[0].double()
         rate = torch.as_tensor(self._group["lr"], dtype=torch.float64, device=clip.device)
         factors = torch.stack([clip.double(), rate, rate / unbiased[0], unbiased[1].rsqrt()]).float()
-        decay, betas, eps = self._group["weight_decay"], self._group["betas"], self._group["eps"]
-        self._kernels.adamw(self._places, factors, decay, betas, eps, *self._kinds)
+        rule = self._group["weight_decay"], self._group["betas"], self._group["eps"]
+        if self._grads:
+            self._kernels.adamw(self._places, factors, *rule, *self._kinds)
+        for table, *moments in self._tables:
+            if table.grad is not None:
+                self._kernels.adamw_of(table.detach(), *moments, table.grad, factors, *rule)
+                table.grad = None

@@ -62,15 +62,21 @@ def test_fused_kernels_compute_what_pytorch_does(kind, width, rows):
         return nn.functional.gelu(states.float() + bias).to(states)
 
     inputs = states, bias, residual, norm.weight, norm.bias
-    pairs = [
-        (fused.add_norm(states, bias, residual, norm, dropout_of(0.0)), fused.by_autograd(plain, *inputs)),
-        (fused.gelu(states, bias), fused.by_autograd(plain_gelu, states, bias)),
-    ]
-    for (out, pull), (expected, pull_expected) in pairs:
-        near(out, expected, kind)
-        for found, wanted in zip(pull(grad), pull_expected(grad), strict=True):
-            assert found.dtype == wanted.dtype
-            near(found, wanted, kind)
+    out, pull = fused.add_norm(states, bias, residual, norm, dropout_of(0.0))
+    expected, pull_expected = fused.by_autograd(plain, *inputs)
+    near(out, expected, kind)
+    to_states, to_residual, sums = pull(grad)
+    to_weight, to_shift, to_bias = fused.added(sums)
+    found = to_states, to_bias, to_residual, to_weight, to_shift
+    for mine, other in zip(found, pull_expected(grad), strict=True):
+        assert mine.dtype == other.dtype
+        near(mine, other, kind)
+    out, pull = fused.gelu(states, bias)
+    expected, pull_expected = fused.by_autograd(plain_gelu, states, bias)
+    near(out, expected, kind)
+    to_states, sums = pull(grad)
+    for mine, other in zip((to_states, *fused.added(sums)), pull_expected(grad), strict=True):
+        near(mine, other, kind)
 
 
 def test_fused_dropout_drops_the_share_and_the_same_backwards():
@@ -129,13 +135,13 @@ def test_fused_embeddings_are_pytorchs(kind, types, padding, monkeypatch):
 @pytest.mark.parametrize("limit", [None, 0.5])
 def test_an_update_is_a_step_of_pytorchs_adamw(kind, limit):
     torch.manual_seed(0)
-    shapes = (96, 32), (31, 32), (7, 3), (64,)  # two that are taken over, one too odd for it, one without decay
+    shapes = (96, 32), (31, 32), (7, 3), (50, 32), (64,)  # two stacked, one too odd for it, a table, one without decay
     mine, other = ([nn.Parameter(torch.randn(shape, device=DEVICE)) for shape in shapes] for _ in range(2))
     for each, own in zip(other, mine, strict=True):
         each.data.copy_(own.data)
 
     def adamw(parameters):
-        groups = [{"params": parameters[:3], "weight_decay": 0.1}, {"params": parameters[3:], "weight_decay": 0.0}]
+        groups = [{"params": parameters[:4], "weight_decay": 0.1}, {"params": parameters[4:], "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.98), fused=True)
 
     stacks, optimizer, plain = Stacks(kind), adamw(mine), adamw(other)
@@ -147,11 +153,11 @@ def test_an_update_is_a_step_of_pytorchs_adamw(kind, limit):
         torch.testing.assert_close(joint.value[:127], torch.cat(mine[:2]).to(kind), rtol=rounds, atol=0.0)
         grads = [torch.randn_like(each).to(kind) for each in other]
         joint.grad[:96], joint.grad[96:127], odd.grad[:] = grads[:3]
-        mine[3].grad = grads[3].float()
+        mine[3].grad, mine[4].grad = (each.float().clone() for each in grads[3:])
         stacks.collect()
         norm = update.take()
         for each, grad in zip(other, grads, strict=True):
-            each.grad = grad.float()
+            each.grad = grad.float().clone()
         expected = nn.utils.clip_grad_norm_(other, limit or float("inf"))
         plain.step()
         torch.testing.assert_close(norm, expected)
