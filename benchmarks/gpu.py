@@ -160,6 +160,7 @@ def prepared(case: str, **changes: Any) -> tuple[Config, Encoded]:
     config, data = sized(size, tokens, **changes)
     if case.endswith(FULL):
         rows = np.flatnonzero(data.train.input_lengths_uncut >= config.data.input_tokens)
+        rows = rows[: len(rows) // config.training.batch_samples * config.training.batch_samples]  # whole batches
         data = dataclasses.replace(data, splits={**data.splits, "train": samples_of(data.train, rows)})
     return config, data
 

@@ -188,7 +188,6 @@ class PackedSteps:
             )
         except torch.OutOfMemoryError:
             self.records = False
-            self._loss.aside.forget()
             self._optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
 

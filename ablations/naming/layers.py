@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablations.naming.aside import Aside
 from ablations.naming.config import Config
 from ablations.naming.fused import add_norm, added, attention, embed, gelu
 from ablations.naming.heads import NamingModel
@@ -42,7 +41,6 @@ class PackedLoss:
     Attributes:
         stacks: The matrices; each step takes over their values from the parameters when it is told to.
         seed: Of dropout, int64, ``(1,)``, on the device.
-        aside: Computes gradients by parameters, for which nothing else waits.
         tables: Parameters that get gradients in other ways than by products, too.
     """
 
@@ -51,13 +49,12 @@ class PackedLoss:
         self.stacks = Stacks(kind)
         self.seed = torch.zeros(1, dtype=torch.int64, device=next(model.parameters()).device)
         self._site = 0
-        self.aside = aside = Aside(self.seed.device)
         stacks, names = self.stacks, model.decoder.bert.encoder.layer
-        self._bodies = [_Layer(layer, stacks, aside) for layer in model.encoder.encoder.layer]
-        self._names = [_Layer(layer, stacks, aside) for layer in names]
+        self._bodies = [_Layer(layer, stacks) for layer in model.encoder.encoder.layer]
+        self._names = [_Layer(layer, stacks) for layer in names]
         crossings = [layer.crossattention.self for layer in names]
-        self._seen = _Product(stacks, aside, [part for each in crossings for part in (each.key, each.value)])
-        self._head = _Product(stacks, aside, [model.decoder.lm_head.decoder], multiple=ROWS)
+        self._seen = _Product(stacks, [part for each in crossings for part in (each.key, each.value)])
+        self._head = _Product(stacks, [model.decoder.lm_head.decoder], multiple=ROWS)
         self.tables = [
             part.word_embeddings.weight for part in (model.encoder.embeddings, model.decoder.bert.embeddings)
         ]
@@ -84,7 +81,6 @@ class PackedLoss:
         to_named, to_encoded = pull_names(given)
         pull_named(to_named)
         pull_embedded(pull_bodies(to_encoded))
-        self.aside.join()
         self.stacks.collect()
         return loss
 
@@ -187,7 +183,7 @@ class PackedLoss:
             def pull(given: Tensor) -> Tensor:
                 to_wide, to_states = pull_out(given)
                 to_product, sums = pull_wide(to_wide)
-                self._give([bias], sums)
+                give(bias, added(sums)[0])
                 return layer.wide.pull(to_product, states, to_states)
 
             return out, pull
@@ -203,19 +199,11 @@ class PackedLoss:
 
         def pull(given: Tensor) -> tuple[Tensor, Tensor]:
             to_product, to_residual, sums = pull_norm(given)
-            self._give(parameters, sums)
+            for parameter, grad in zip(parameters, added(sums), strict=True):
+                give(parameter, grad)
             return product.pull(to_product, states), to_residual
 
         return out, pull
-
-    def _give(self, parameters: Sequence[nn.Parameter], sums: Tensor) -> None:
-        """Gives parameters their gradients, of which there are parts, ``(parameters, parts, width)``."""
-
-        def give_all() -> None:
-            for parameter, grad in zip(parameters, added(sums), strict=True):
-                give(parameter, grad)
-
-        self.aside.do(give_all, sums)
 
 
 Part = Callable[[Tensor], tuple[Tensor, Pull]]
@@ -226,14 +214,12 @@ class _Product:
 
     Args:
         stacks: Where the matrices go.
-        aside: Computes the gradients by matrices and biases.
         parts: The products.
         biased: Whether their biases are added here.
         multiple: Of which the number of outputs is to be one.
     """
 
-    def __init__(self, stacks: Stacks, aside: Aside, parts: Sequence[Any], *, biased: bool = True, multiple: int = 1):
-        self._aside = aside
+    def __init__(self, stacks: Stacks, parts: Sequence[Any], *, biased: bool = True, multiple: int = 1):
         self._matrix = stacks.stack([each.weight for each in parts], multiple)
         self._biases: list[Any] = [each.bias for each in parts] if biased else []
         self._bias = stacks.copy(self._biases, multiple) if biased else None
@@ -243,31 +229,28 @@ class _Product:
 
     def pull(self, given: Tensor, states: Tensor, plus: Tensor | None = None) -> Tensor:
         """The gradient by the states, and what is to be added to it, which is overwritten."""
-        self._aside.do(lambda: self._give(given, states), given, states)
-        return given @ self._matrix.value if plus is None else plus.addmm_(given, self._matrix.value)
-
-    def _give(self, given: Tensor, states: Tensor) -> None:
         torch.mm(given.t(), states, out=self._matrix.grad)
         if self._biases:
             sums, end = given.sum(0, dtype=torch.float32), 0
             for bias in self._biases:
                 end += len(bias)
                 give(bias, sums[end - len(bias) : end])
+        return given @ self._matrix.value if plus is None else plus.addmm_(given, self._matrix.value)
 
 
 class _Layer:
     """The matrices of one layer."""
 
-    def __init__(self, module: Any, stacks: Stacks, aside: Aside):
+    def __init__(self, module: Any, stacks: Stacks):
         own = module.attention.self
         self.module = module
-        self.own = _Product(stacks, aside, [own.query, own.key, own.value])
-        self.own_out = _Product(stacks, aside, [module.attention.output.dense], biased=False)
+        self.own = _Product(stacks, [own.query, own.key, own.value])
+        self.own_out = _Product(stacks, [module.attention.output.dense], biased=False)
         if hasattr(module, "crossattention"):
-            self.query = _Product(stacks, aside, [module.crossattention.self.query])
-            self.bodies_out = _Product(stacks, aside, [module.crossattention.output.dense], biased=False)
-        self.wide = _Product(stacks, aside, [module.intermediate.dense], biased=False)
-        self.narrow = _Product(stacks, aside, [module.output.dense], biased=False)
+            self.query = _Product(stacks, [module.crossattention.self.query])
+            self.bodies_out = _Product(stacks, [module.crossattention.output.dense], biased=False)
+        self.wide = _Product(stacks, [module.intermediate.dense], biased=False)
+        self.narrow = _Product(stacks, [module.output.dense], biased=False)
 
 
 def _by_head(projected: Tensor, parts: int, config: Any) -> Tensor:
