@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from ablations.naming.handover import Handover
 from ablations.naming.tensorfiles import read_tensors, write_tensors
 
 FORMAT = 2
+LARGE = 100e6  # bytes: from here on a checkpoint is written when it pays
+SHARE = 0.1  # of a run's time, that writing large ones may take
 
 
 class Best:
@@ -70,7 +74,17 @@ class Checkpoints:
         self.handover = handover or Handover()
         self._path, self._key = path, key
         self._held: dict[str, Any] | None = None
+        self._written_at, self._took = -math.inf, 0.0
         self.left_aside: list[str] = []
+
+    @property
+    def pays(self) -> bool:
+        """Whether to write one now: always, but for large ones, which are to take a small share of the time.
+
+        So a run that is killed loses no more of its work than ten times what writing a checkpoint takes, or what lies
+        between two validations.
+        """
+        return (time.monotonic() - self._written_at) * SHARE >= self._took
 
     @property
     def lasting(self) -> bool:
@@ -88,12 +102,14 @@ class Checkpoints:
         """
         whole = {"format": FORMAT, "key": self._key, "left_aside": self.left_aside, **state}
         if self._path is not None:
+            start = time.monotonic()
             try:
                 write_tensors(self._path, whole, keep=_previous(self._path))
             except (OSError, RuntimeError) as error:
                 print(f"no checkpoint could be written: {error}; training goes on without", file=sys.stderr)
             else:
-                self._held = None
+                self._held, self._written_at = None, time.monotonic()
+                self._took = self._written_at - start if self._path.stat().st_size >= LARGE else 0.0
                 return
         self._held = _copied(whole)
 

@@ -122,8 +122,8 @@ def generate(
 ) -> Generated:
     """Greedy names, from their first tokens on.
 
-    On a CPU samples that have ended are dropped, and the last one ends the loop. A GPU would have to be waited for to
-    know them: there every sample takes every step.
+    The last sample that ends is the end of it; only what is recorded (``graphs.py``) cannot know that, and takes every
+    step. On a CPU those that have ended are dropped.
 
     Args:
         decoding: Has seen the start token alone.
@@ -137,11 +137,11 @@ def generate(
     ids[:, 0] = token = first
     rows, ended, steps = torch.arange(len(first), device=first.device), first == eos, list[int]()
     for place in range(1, longest):
-        if first.device.type == "cpu":
+        if may_ask(first.device):
             going = (~ended).nonzero()[:, 0]
             if not len(going):
                 return Generated(ids[:, :place], tuple(steps))
-            if len(going) <= WORTH_COPYING * len(ended):
+            if first.device.type == "cpu" and len(going) <= WORTH_COPYING * len(ended):
                 decoding.keep(going)
                 rows, token, ended = rows[going], token[going], ended[going]
         token = likeliest(head(decoding.advance(token[:, None])[:, 0])).masked_fill(ended, pad)
@@ -149,6 +149,11 @@ def generate(
         ended = ended | (token == eos)
         steps.append(len(rows))
     return Generated(ids, tuple(steps))
+
+
+def may_ask(device: torch.device) -> bool:
+    """Whether a value may be read back: not while a recording is made."""
+    return device.type != "cuda" or not torch.cuda.is_current_stream_capturing()
 
 
 def likeliest(logits: Tensor) -> Tensor:

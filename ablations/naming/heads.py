@@ -266,7 +266,7 @@ class SequenceModel(NamingModel):
             token = likeliest(self.decoder.lm_head(states[:, -1:])).masked_fill(ended, self.special.pad)
             name = torch.cat([name, token], dim=1)
             ended |= token == self.special.eos
-            if encoded.device.type == "cpu" and bool(ended.all()):  # a GPU would have to be waited for
+            if bool(ended.all()):
                 break
         return name[:, 1:]
 

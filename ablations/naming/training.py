@@ -253,7 +253,7 @@ class Trainer:
         self._journal.restart_clock()
 
     def validate_and_keep(self) -> None:
-        """Validates, keeps a checkpoint and leaves for other runs what they need.
+        """Validates, keeps a checkpoint where that pays and leaves for other runs what they need.
 
         What is left at the end is what a longer run has there: a validation only if that has one, too.
         """
@@ -262,7 +262,8 @@ class Trainer:
             self._leave()
         self.validate()
         self._handover.leave_weights(self.step, self._model.state_dict())
-        self.keep()
+        if self._guard.rolls_back or self._checkpoints.pays:
+            self.keep()
         if self.step == self.steps and regular:
             self._leave()
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,13 +21,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import CPU, config_of, trained
 
+from ablations import stopping
 from ablations.claims import claimed
 from ablations.files import read_json
 from ablations.metricslog import MetricsLog
+from ablations.naming import checkpoints
 from ablations.naming.checkpoints import FORMAT, Checkpoints
 from ablations.naming.experiment import checkpoints_of
+from ablations.naming.tensorfiles import write_tensors
 from ablations.plan import RunKey, Variant, config_hash
 from ablations.schema import flatten
+from ablations.stopping import Stopped
 from ablations.store import Store, read_metrics
 
 pytestmark = pytest.mark.usefixtures("deterministic")
@@ -393,3 +398,32 @@ def test_a_diverged_run_keeps_its_events_and_no_checkpoint(tmp_path):
     assert f"step {event['step']}: loss" in record["error"]["message"]
     assert (event["kind"], event["step"]) in [(name, step) for name, step, _ in curves(folder)]
     assert not (folder / "checkpoint").exists()
+
+
+def test_large_checkpoints_are_written_as_seldom_as_pays_and_whenever_a_run_is_to_stop(tmp_path, monkeypatch):
+    now, written = [0.0], []
+
+    def slowly(path, state, keep):
+        now[0] += 2.0
+        written.append(state["step"])
+        write_tensors(path, state, keep)
+
+    def hook(step, model, batch):
+        now[0] += 1.0
+        if step == 38:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(checkpoints, "write_tensors", slowly)
+    with contextlib.suppress(Stopped), stopping.noted(), stopping.heeded():
+        trained(CONFIG, checkpoints=at(tmp_path), before_step=hook)
+    assert written == [10, 20, 30, 38], "small ones are written at each validation"
+    written.clear()
+    monkeypatch.setattr(checkpoints, "LARGE", 0)
+    with contextlib.suppress(Stopped), stopping.noted(), stopping.heeded():
+        trained(CONFIG, checkpoints=at(tmp_path / "large"), before_step=hook)
+    assert written == [10, 30, 38], "at step 20 ten seconds had gone, of which two are more than a tenth"
+    monkeypatch.undo()
+    outcome, _ = trained(CONFIG, checkpoints=at(tmp_path / "large"))
+    assert outcome.resumed_at == [38]
+    assert outcome.scores == trained(CONFIG)[0].scores
