@@ -18,7 +18,17 @@ from ablations.console import SYMBOLS, duration, plain_table, status_text, watch
 from ablations.errors import Problem, StudyError, UnknownName, one_of
 from ablations.executors.base import Executor, Work
 from ablations.launch import Ended, Remaining, launch, submit
-from ablations.plan import Forecast, RunKey, Variant, expand, forecast, run_keys, seed_words
+from ablations.plan import (
+    ASSUMED_FLOPS_PER_S,
+    ASSUMED_GPU_FLOPS_PER_S,
+    Forecast,
+    RunKey,
+    Variant,
+    expand,
+    forecast,
+    run_keys,
+    seed_words,
+)
 from ablations.recorded import IMPORTED, NOTHING_TO_RUN
 from ablations.sharing import Sharing, foresee, share_planned
 from ablations.standing import standing
@@ -174,7 +184,7 @@ def _search(study: Study, ablation: Ablation, store: Store, out: Console, execut
         def run(trials: Round) -> None:
             variants = list(trials.variants.values())
             _prepare(study, variants, out)
-            expected = forecast(variants, (), store.history(), workers, flops=study.schema.flops)
+            expected = forecast(variants, (), store.history(), workers, assumed=_rate(), flops=study.schema.flops)
             with watcher(out, search.objective, executor.outlasts) as watching:
                 launch(
                     store,
@@ -272,7 +282,12 @@ def _prepare(study: Study, variants: Sequence[Variant], out: Console) -> None:
 
 def _forecast(study: Study, store: Store, todo: Sequence[RunKey], workers: int, shared: Sharing) -> Forecast:
     ordered, flops = shared.ordered(todo), study.schema.flops
-    return forecast(expand(study), ordered, store.history(), workers, flops=flops, saved=shared.saved)
+    past, saved = store.history(), shared.saved
+    return forecast(expand(study), ordered, past, workers, assumed=_rate(), flops=flops, saved=saved)
+
+
+def _rate() -> float:
+    return ASSUMED_GPU_FLOPS_PER_S if machine.gpus() else ASSUMED_FLOPS_PER_S
 
 
 def _say_submitted(store: Store, keys: Sequence[RunKey], count: int, left: int, out: Console) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ASSUMED_FLOPS_PER_S = 5e10
 """Rate of one CPU worker where nothing was measured: a small transformer in fp32 on one core of a 2020s server."""
 
+ASSUMED_GPU_FLOPS_PER_S = 1e13
+"""The same of a GPU: between what short runs of a small model and of one of CodeBERT's size reach, start included."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -199,6 +202,7 @@ def forecast(
     history: Iterable[Mapping[str, Any]] = (),
     workers: int = 1,
     *,
+    assumed: float = ASSUMED_FLOPS_PER_S,
     flops: Callable[[Mapping[str, Any]], float | None] = lambda config: None,
     saved: Mapping[str, Saved] = MappingProxyType({}),
 ) -> Forecast:
@@ -215,6 +219,7 @@ def forecast(
         history: Finished runs on this machine, each with ``config_hash``, ``flops`` (may be None) and ``seconds``, and
             where they are known ``seconds_training`` and ``seconds_evaluation``.
         workers: Runs that go on at once.
+        assumed: Operations per second of a worker where nothing was measured.
         flops: Counts the FLOPs of a config's run, as ``Schema.flops`` does.
         saved: By id of a run, what it takes over; those that are not in it compute all themselves.
     """
@@ -223,7 +228,7 @@ def forecast(
     for row in past:
         own.setdefault(str(row.get("config_hash")), []).append(float(row["seconds"]))
     rates = [float(row["flops"]) / float(row["seconds"]) for row in past if _positive(row.get("flops"))]
-    rate = statistics.median(rates) if rates else ASSUMED_FLOPS_PER_S
+    rate = statistics.median(rates) if rates else assumed
     seconds: dict[str, float | None] = {}
     for variant in variants:
         if variant.config_hash in own:
@@ -232,7 +237,7 @@ def forecast(
             count = flops(variant.config)
             seconds[variant.name] = count / rate if count else None
     counted = any(variant.config_hash not in own for variant in variants)
-    source = _source(len(past), len(rates), counted, None in seconds.values())
+    source = _source(len(past), len(rates), counted, None in seconds.values(), assumed)
     left = _left(keys, saved, past)
     total = _makespan(keys, [_times(left[key.run_id], seconds[key.variant]) for key in keys], saved, workers)
     shares: dict[str, list[float]] = {}
@@ -266,7 +271,7 @@ def _positive(value: Any) -> bool:
     return isinstance(value, (int, float)) and 0 < value < float("inf")
 
 
-def _source(past: int, rated: int, counted: bool, unknown: bool) -> str:
+def _source(past: int, rated: int, counted: bool, unknown: bool, rate: float) -> str:
     runs = f"{past} finished run{'' if past == 1 else 's'}"
     if not counted:
         return f"from {runs}"
@@ -274,7 +279,7 @@ def _source(past: int, rated: int, counted: bool, unknown: bool) -> str:
         return f"from {runs}; unknown for the others" if past else "unknown until a run has finished"
     if rated:
         return f"from {runs}; variants without one: counted FLOPs at their rate"
-    assumed = f"counted FLOPs at an assumed {ASSUMED_FLOPS_PER_S / 1e9:g} GFLOP/s a worker"
+    assumed = f"counted FLOPs at an assumed {rate / 1e9:,.0f} GFLOP/s a worker"
     return f"from {runs}; variants without one, roughly: {assumed}" if past else f"rough: {assumed}"
 
 

@@ -155,6 +155,9 @@ def test_without_finished_runs_the_rate_is_assumed_and_said_to_be(study):
     told = forecast(expand(study), keys_of(expand(study)), flops=lambda config: 60 * ASSUMED_FLOPS_PER_S)
     assert told.total == 180.0
     assert told.source == "rough: counted FLOPs at an assumed 50 GFLOP/s a worker"
+    on_a_gpu = forecast(expand(study), keys_of(expand(study)), assumed=1e13, flops=lambda config: 60e13)
+    assert on_a_gpu.total == 180.0
+    assert on_a_gpu.source == "rough: counted FLOPs at an assumed 10,000 GFLOP/s a worker"
 
 
 def test_where_nothing_is_known_nothing_is_forecast(study):
