@@ -7,6 +7,7 @@ imported once for all runs of a machine).
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sacred import Experiment
 from sacred.run import Run
 
+from ablations import machine
 from ablations.files import cache_dir
 from ablations.naming.config import Config
 from ablations.schema import flatten, nest, schema_of
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from ablations.naming.handover import Handover
     from ablations.naming.metrics import Words
 
-PRELOAD = ("ablations.naming.training",)
+KERNELS = ("ablations.naming._attention",) if machine.gpus() and importlib.util.find_spec("triton") else ()
+PRELOAD = ("ablations.naming.training", *KERNELS)
 
 ex = Experiment("method-naming", save_git_info=False)
 ex.add_config(nest(schema_of(Config).defaults()))
