@@ -1,6 +1,6 @@
 """Attention over packed sequences, by kernels: compared with plain softmax attention, sequence by sequence.
 
-`TRITON_INTERPRET=1 python -m pytest tests/naming/test_attention_kernels.py` where Triton is installed, or with
+`TRITON_INTERPRET=1 python -m pytest tests/gpu/test_attention.py` where Triton is installed, or with
 `ABLATIONS_TEST_GPU=1` in its place on a machine with a GPU; elsewhere they are skipped.
 """
 
