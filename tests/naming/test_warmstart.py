@@ -211,4 +211,4 @@ def test_the_steps_of_a_gpu_are_those_of_a_pretrained_encoder_and_warm_start(kin
     steps = PackedSteps(other, optimizers[1], config, cpu)
     for _ in range(3):
         expected = train_step(plain, optimizers[0], plain.tensors(batch, cpu), 1e-3, config, cpu)
-        torch.testing.assert_close(steps.step(batch, 1e-3, 1), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(steps.step(steps.pack(batch), 1e-3, 1), expected, rtol=1e-4, atol=1e-5)
