@@ -25,13 +25,14 @@ SYMBOLS = {
     "failed": ("✗", "red"),
 }
 QUIET_EVERY_S = 60.0
+DAY = 24  # hours
 
 
 def duration(seconds: float) -> str:
     """Seconds as people say them.
 
-    >>> duration(42.3), duration(200), duration(4000)
-    ('42 s', '3 min 20 s', '1 h 07 min')
+    >>> duration(42.3), duration(200), duration(4000), duration(400_000)
+    ('42 s', '3 min 20 s', '1 h 07 min', '4 days 15 h')
     """
     whole = round(seconds)
     if whole < 60:
@@ -40,7 +41,10 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s" if minutes < 10 else f"{round(seconds / 60)} min"
     hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min"
+    if hours < 2 * DAY:
+        return f"{hours} h {minutes:02d} min"
+    days, hours = divmod(round(seconds / 3600), DAY)
+    return f"{days} days {hours} h" if days < 10 else f"{days} days"
 
 
 def plain_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Sequence[str] = ()) -> Table:

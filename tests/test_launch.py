@@ -103,7 +103,19 @@ def test_a_pipe_gets_a_line_an_event_and_no_control_characters():
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (599, "9 min 59 s"), (3599, "60 min"), (3600, "1 h 00 min")],
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (599, "9 min 59 s"),
+        (3599, "60 min"),
+        (3600, "1 h 00 min"),
+        (172_700, "47 h 58 min"),
+        (172_800, "2 days 0 h"),
+        (859_000, "9 days 23 h"),
+        (864_000, "10 days"),
+        (42_876_960, "496 days"),
+    ],
 )
 def test_durations_in_words(seconds, words):
     assert duration(seconds) == words
