@@ -1,5 +1,5 @@
 # ruff: noqa: PLR0913, PLR0917  # kernels take pointers, sizes and switches one by one
-"""Triton's kernels for attention over packed sequences (``packed.py``), forwards and backwards, for Hopper GPUs.
+"""Triton's kernels for attention over packed sequences (``packed.py``), forwards and backwards, chosen for Hopper GPUs.
 
 Source: Dao 2023, "FlashAttention-2". Each number of a result is made by one program, in a fixed order: the same numbers
 at every run.
@@ -12,6 +12,7 @@ goes by its place in the batch and its head, a key's by its place in its sequenc
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.runtime.errors import TritonError
 
 from ablations.naming._kernels import _mixed, kept_from
 from ablations.naming.operands import Dropout, Spans
@@ -130,15 +132,15 @@ def _seen(
     return found, most, total
 
 
-@triton.jit(do_not_specialize=["site", "threshold", "tokens"])
+@triton.jit(do_not_specialize=["site", "threshold", "tokens", "blocks"])
 def _attention_forward(
     query, key, value, out, lse, numbers, seed, site, asking, seen, query_stride, key_stride, value_stride, tokens,
-    heads, scale, threshold, rescale,
+    heads, blocks, scale, threshold, rescale,
     CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    block = tl.program_id(0)
-    sequence, head = tl.program_id(1) // heads, tl.program_id(1) % heads
+    block, pair = tl.program_id(0) % blocks, tl.program_id(0) // blocks
+    sequence, head = pair // heads, pair % heads
     begin, size = _span(asking, sequence)
     if block * ROWS >= size:
         return
@@ -242,10 +244,10 @@ def _to_queries(
     return query_grad
 
 
-@triton.jit(do_not_specialize=["site", "threshold", "tokens", "key_blocks"])
+@triton.jit(do_not_specialize=["site", "threshold", "tokens", "key_blocks", "blocks"])
 def _attention_backward(
     query, key, value, given, lse, delta, numbers, seed, site, to_query, to_key, to_value, asking, seen, query_stride,
-    key_stride, value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, key_blocks,
+    key_stride, value_stride, to_query_stride, to_key_stride, to_value_stride, tokens, heads, key_blocks, blocks,
     scale, threshold, rescale,
     CAUSAL: tl.constexpr, HAS_DROPOUT: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, OWN_ROWS: tl.constexpr, OWN_COLUMNS: tl.constexpr,
@@ -254,8 +256,8 @@ def _attention_backward(
 
     ``ROWS`` and ``COLUMNS`` are those of the blocks for keys, ``OWN_ROWS`` and ``OWN_COLUMNS`` of those for queries.
     """
-    block = tl.program_id(0)
-    sequence, head = tl.program_id(1) // heads, tl.program_id(1) % heads
+    block, pair = tl.program_id(0) % blocks, tl.program_id(0) // blocks
+    sequence, head = pair // heads, pair % heads
     begin, size = _span(asking, sequence)
     seen_begin, seen_size = _span(seen, sequence)
     given_stride = heads * WIDTH
@@ -357,8 +359,8 @@ def _attention_at_once(
 ):  # fmt: skip
     """All gradients of a head of a sequence, by five products for each block of queries and keys in place of seven.
 
-    ``SEVERAL`` blocks of queries, one after the other, add to the gradients of keys and values, in their precision: for
-    two blocks that is as good as the rounding of the sum.
+    ``SEVERAL`` blocks of queries, one after the other, add to the gradients of keys and values, in their precision:
+    each but the first rounds them once more.
     """
     sequence, head = tl.program_id(0) // heads, tl.program_id(0) % heads
     begin, size = _span(asking, sequence)
@@ -421,16 +423,16 @@ def _block(longest: int, most: int) -> int:
 
 def _forward_blocks(width: int, longest_asking: int, longest_seen: int) -> _Blocks:
     rows, columns = _block(longest_asking, 64), _block(longest_seen, 64)
-    return _Blocks(rows, columns, 8, 2) if width > 128 else _Blocks(rows, columns, 4, 3)
+    if width > 64:
+        return _Blocks(rows, _block(longest_seen, 32), 4 if rows == FEW else 8, 2)
+    return _Blocks(rows, columns, 4, 3)
 
 
 def _backward_blocks(width: int, longest_asking: int, longest_seen: int) -> tuple[_Blocks, _Blocks]:
     """For the gradients of keys, and for those of queries; the warps are of both, for they are in one kernel."""
     if width > 64:
-        most = 32 if width > 128 else 64
-        rows, columns = _block(longest_asking, most), _block(longest_seen, 64)
-        own_rows, own_columns = _block(longest_asking, 64), _block(longest_seen, most)
-        return _Blocks(rows, columns, 8, 1), _Blocks(own_rows, own_columns, 8, 1)
+        both = _Blocks(_block(longest_asking, 32), _block(longest_seen, 32), 8, 1)
+        return both, both
     both = _Blocks(_block(longest_asking, 64), _block(longest_seen, 64), 4, 2)
     return both, both
 
@@ -482,17 +484,29 @@ def attention(
     return out, pull
 
 
-def try_out(device: str) -> None:
-    """Runs a small attention forwards and backwards.
+@functools.cache
+def launches(
+    device: torch.device, kind: torch.dtype, width: int, longest_asking: int, longest_seen: int, causal: bool
+) -> bool:
+    """Whether a GPU has room for the blocks of :func:`attention`; found out by two tokens.
 
-    Raises:
-        Exception: Whatever keeps Triton from it.
+    Args:
+        device: The GPU.
+        kind: Precision.
+        width: Of a head.
+        longest_asking: Queries of a sequence at most.
+        longest_seen: Keys likewise.
+        causal: As there.
     """
-    states = torch.ones(2, 1, 16, device=device, dtype=torch.bfloat16)
+    states = torch.ones(2, 2, width, device=device, dtype=kind)
     starts, seed = (torch.arange(2, device=device, dtype=kind) for kind in (torch.int32, torch.int64))
-    spans, dropout = Spans(2 * starts, 2), Dropout(0.1, seed[:1], 0)
-    _, pull = attention(states, states, states, spans, spans, dropout, causal=False)
-    pull(states, *(torch.empty_like(states) for _ in range(3)))
+    asking, seen = Spans(2 * starts, longest_asking), Spans(2 * starts, longest_seen)
+    try:
+        _, pull = attention(states, states, states, asking, seen, Dropout(0.1, seed[:1], 0), causal=causal)
+        pull(states, *(torch.empty_like(states) for _ in range(3)))
+    except TritonError:  # shared memory or registers do not suffice
+        return False
+    return True
 
 
 def forward(
@@ -524,11 +538,11 @@ def forward(
     lse = torch.empty(heads, tokens, device=query.device, dtype=torch.float32)
     numbers = _drawn(query, longest_seen, dropout, seed, site)
     blocks = _forward_blocks(_wide(width), longest_asking, longest_seen)
-    grid = (triton.cdiv(longest_asking, blocks.rows), (len(asking) - 1) * heads)
-    _attention_forward[grid](
+    of_each = triton.cdiv(longest_asking, blocks.rows)
+    _attention_forward[of_each * (len(asking) - 1) * heads,](
         query, key, value, out, lse, numbers, seed, site, asking, seen, query.stride(0), key.stride(0), value.stride(0),
-        tokens, heads, _scale(width), *kept_from(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0, WIDTH=width,
-        BLOCK=_wide(width), **blocks.options(),
+        tokens, heads, of_each, _scale(width), *kept_from(dropout), CAUSAL=causal, HAS_DROPOUT=dropout > 0.0,
+        WIDTH=width, BLOCK=_wide(width), **blocks.options(),
     )  # fmt: skip
     return out, lse
 
@@ -575,9 +589,9 @@ def backward(
     )
     blocks, own = _backward_blocks(_wide(width), longest_asking, longest_seen)
     key_blocks = triton.cdiv(longest_seen, blocks.columns)
-    grid = (key_blocks + triton.cdiv(longest_asking, own.rows), programs)
-    _attention_backward[grid](
-        query, key, value, given, lse, delta, *rest, key_blocks, OWN_ROWS=own.rows, OWN_COLUMNS=own.columns,
+    of_each = key_blocks + triton.cdiv(longest_asking, own.rows)
+    _attention_backward[of_each * programs,](
+        query, key, value, given, lse, delta, *rest, key_blocks, of_each, OWN_ROWS=own.rows, OWN_COLUMNS=own.columns,
         **switches, **blocks.options(),
     )  # fmt: skip
 

@@ -81,7 +81,7 @@ class Checkpoints:
     def pays(self) -> bool:
         """Whether to write one now: always, but for large ones, which are to take a small share of the time.
 
-        So a run that is killed loses no more of its work than ten times what writing a checkpoint takes, or what lies
+        So a run that is killed loses no more of its work than ten times what writing a checkpoint takes, and what lies
         between two validations.
         """
         return (time.monotonic() - self._written_at) * SHARE >= self._took

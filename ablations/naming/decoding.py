@@ -118,12 +118,18 @@ class Generated:
 
 
 def generate(
-    decoding: Decoding, first: Tensor, head: Callable[[Tensor], Tensor], longest: int, eos: int, pad: int
+    decoding: Decoding,
+    first: Tensor,
+    head: Callable[[Tensor], Tensor],
+    longest: int,
+    eos: int,
+    pad: int,
+    *,
+    asks: bool = True,
 ) -> Generated:
     """Greedy names, from their first tokens on.
 
-    The last sample that ends is the end of it; only what is recorded (``graphs.py``) cannot know that, and takes every
-    step. On a CPU those that have ended are dropped.
+    The last sample that ends is the end of it. On a CPU those that have ended are dropped.
 
     Args:
         decoding: Has seen the start token alone.
@@ -132,12 +138,13 @@ def generate(
         longest: Tokens of a name at most, end mark included.
         eos: Id of the end mark.
         pad: Id of the padding.
+        asks: Whether to know who has ended; without it every sample takes every step.
     """
     ids = first.new_full((len(first), longest), pad)
     ids[:, 0] = token = first
     rows, ended, steps = torch.arange(len(first), device=first.device), first == eos, list[int]()
     for place in range(1, longest):
-        if may_ask(first.device):
+        if asks:
             going = (~ended).nonzero()[:, 0]
             if not len(going):
                 return Generated(ids[:, :place], tuple(steps))
@@ -149,11 +156,6 @@ def generate(
         ended = ended | (token == eos)
         steps.append(len(rows))
     return Generated(ids, tuple(steps))
-
-
-def may_ask(device: torch.device) -> bool:
-    """Whether a value may be read back: not while a recording is made."""
-    return device.type != "cuda" or not torch.cuda.is_current_stream_capturing()
 
 
 def likeliest(logits: Tensor) -> Tensor:

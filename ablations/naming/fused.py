@@ -35,10 +35,10 @@ def kernels(device: str) -> Any:
     if device != "cuda" and not (device == "cpu" and os.environ.get(INTERPRETED) == "1"):
         return None
     try:
-        from ablations.naming import _attention, _kernels
+        from ablations.naming import _adamw, _kernels
 
         _kernels.try_out(device)
-        _attention.try_out(device)
+        _adamw.try_out(device)
     except Exception:  # no C compiler, a GPU that this Triton does not know: many libraries' own errors
         return None
     return _kernels
@@ -185,7 +185,9 @@ def attention(
     if kernels(query.device.type) is not None and query.dtype in HALVES:
         from ablations.naming import _attention
 
-        return _attention.attention(query, key, value, asking, seen, dropout, causal=causal)
+        sizes = query.shape[2], asking.longest, seen.longest
+        if _attention.launches(query.device, query.dtype, *sizes, causal):
+            return _attention.attention(query, key, value, asking, seen, dropout, causal=causal)
     compute = functools.partial(_plain_attention, asking=asking, seen=seen, dropout=dropout.share, causal=causal)
     out, pull = by_autograd(compute, query, key, value)
 

@@ -23,6 +23,7 @@ from ablations.naming import fused
 from ablations.naming.batches import Batch
 from ablations.naming.config import Config
 from ablations.naming.data import Split
+from ablations.naming.guard import ran_out
 from ablations.naming.heads import TAKE_4D_MASKS, NamingModel, Scored, SequenceModel, Tensors
 from ablations.naming.layers import PackedLoss
 from ablations.naming.optimisation import autocast, set_rate
@@ -87,11 +88,10 @@ class PackedBatch:
 
 @dataclass
 class _Recorded:
-    """The buffer of one shape, its graph, and the loss and the norm that a step leaves."""
+    """The buffer of one shape; once it is recorded, its graph, and the loss and the norm that a step leaves."""
 
     buffer: Tensor
-    graph: Any = None
-    found: tuple[Tensor, Tensor] | None = None
+    step: tuple[Any, tuple[Tensor, Tensor]] | None = None
 
 
 class PackedSteps:
@@ -134,7 +134,7 @@ class PackedSteps:
         kernels = fused.kernels(self._device.type)
         return {
             "tokens": "packed",
-            "recorded_shapes": sum(each.graph is not None for each in self._by_shape.values()),
+            "recorded_shapes": sum(each.step is not None for each in self._by_shape.values()),
             "fused_by": f"triton {kernels.triton.__version__}" if kernels is not None else None,
         }
 
@@ -171,33 +171,33 @@ class PackedSteps:
         recorded = self._by_shape.get((tokens, name_tokens))
         if recorded is None and samples == self._samples:
             self._by_shape[tokens, name_tokens] = _Recorded(torch.empty_like(host, device=self._device))
-        elif recorded is not None and recorded.graph is None and self.records and samples == self._samples:
+        elif recorded is not None and recorded.step is None and self.records and samples == self._samples:
             self._record(recorded, tokens, name_tokens)
-        if recorded is None or recorded.graph is None or recorded.found is None or samples != self._samples:
+        if recorded is None or recorded.step is None or samples != self._samples:
             return self._compute(host.to(self._device, non_blocking=True), samples, tokens, name_tokens)
+        graph, (loss, norm) = recorded.step
         recorded.buffer.copy_(host, non_blocking=True)
-        recorded.graph.replay()
-        loss, norm = recorded.found
+        graph.replay()
         return loss.clone(), norm.clone()
 
     def _record(self, recorded: _Recorded, tokens: int, name_tokens: int) -> None:
         """Records a step; where there is no memory for it, this one and all further shapes go on without."""
         try:
-            recorded.graph, recorded.found = _captured(
+            recorded.step = _captured(
                 self._pool, self._device, lambda: self._compute(recorded.buffer, self._samples, tokens, name_tokens)
             )
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
             self.records = False
             self._optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
 
     def _compute(self, buffer: Tensor, samples: int, tokens: int, name_tokens: int) -> tuple[Tensor, Tensor]:
-        training = self._config.training
-        self._model.train()
         self._loss.stacks.refresh()
         self._loss.seed.copy_(buffer[:1])
         batch = Packed.of(buffer[1:], samples + self._fillers, tokens, name_tokens)
-        loss = self._loss.backward(batch, self._longest, self._longest_name, training.label_smoothing)
+        loss = self._loss.backward(batch, self._longest, self._longest_name, self._config.training.label_smoothing)
         return loss, self._update.take()
 
 
@@ -238,15 +238,19 @@ class Scorer:
     def _record(self, key: tuple[int, int], split: Split, tensors: Tensors) -> bool:
         """Records a batch; returns whether there was memory for it."""
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        self._model.asks = False
         try:
             with torch.cuda.stream(self._stream):
                 self._compute(tensors)  # warms up what it needs
                 graph, scored = _captured(self._pool, self._device, lambda: self._compute(tensors))
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
             self._records = False
             torch.cuda.empty_cache()
             return False
         finally:
+            self._model.asks = True
             torch.cuda.current_stream(self._device).wait_stream(self._stream)
         self._recorded[key] = graph, scored, split, tensors  # kept: the graph reads them, and the key is an id
         return True

@@ -198,6 +198,12 @@ NO_MEMORY = (  # in errors of no type of their own
 )
 
 
+def ran_out(error: Exception) -> bool:
+    """Whether an error says that a device's memory did not suffice."""
+    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return known or any(words in str(error) for words in NO_MEMORY)
+
+
 @contextlib.contextmanager
 def memory_named(config: Config, device: torch.device, found: Callable[[], str]) -> Iterator[None]:
     """Turns whatever a device says when its memory does not suffice into one error that says what to do.
@@ -213,8 +219,7 @@ def memory_named(config: Config, device: torch.device, found: Callable[[], str])
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not known and not any(words in str(error) for words in NO_MEMORY):
+        if not ran_out(error):
             raise
         raise OutOfMemory(_advice(config, device, found())) from error
 

@@ -70,6 +70,7 @@ class NamingModel(nn.Module, ABC):
     Attributes:
         loss_unit: What one of the summed losses is; kinds that differ in it cannot be compared by their loss.
         facts: What the record says of the model (JSON-ready).
+        asks: Whether predicting reads values back, to end with the last name: not while it is recorded.
     """
 
     loss_unit: ClassVar[str]
@@ -80,6 +81,7 @@ class NamingModel(nn.Module, ABC):
         self.decoder: Any = decoder
         self.special = special
         self.facts: dict[str, Any] = {"loss_unit": self.loss_unit}
+        self.asks = True
         self._decode = decode
 
     @abstractmethod
@@ -248,8 +250,8 @@ class SequenceModel(NamingModel):
         return Scored(*_cross_entropy(logits, batch.labels, 0.0), names.ids, names.steps)
 
     def _generated(self, decoding: Decoding, first: Tensor, max_tokens: int) -> Generated:
-        special = self.special
-        return generate(decoding, likeliest(first), self.decoder.lm_head, max_tokens, special.eos, special.pad)
+        first, head, special = likeliest(first), self.decoder.lm_head, self.special
+        return generate(decoding, first, head, max_tokens, special.eos, special.pad, asks=self.asks)
 
     def _regenerated(self, encoded: Tensor, mask: Tensor | None, max_tokens: int) -> Tensor:
         """Without a cache: every step computes all positions so far."""

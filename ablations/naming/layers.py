@@ -39,7 +39,7 @@ class PackedLoss:
         kind: Precision of the products.
 
     Attributes:
-        stacks: The matrices; each step takes over their values from the parameters when it is told to.
+        stacks: The matrices; see there for who brings parameters and copies into line.
         seed: Of dropout, int64, ``(1,)``, on the device.
         tables: Parameters that get gradients in other ways than by products, too.
     """

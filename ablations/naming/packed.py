@@ -14,6 +14,7 @@ from ablations.naming.batches import Batch
 from ablations.naming.encoding import Specials
 from ablations.naming.heads import TAKE_4D_MASKS, NamingModel, SequenceModel
 
+LIMIT = 2**31  # elements from the first key of a body to the last: kernels count them in 32 bits
 IGNORED = -100  # the label that cross-entropy passes over
 FLASH = (8, 0)  # compute capability that flash attention needs; its heads are at most 256 wide
 
@@ -30,6 +31,9 @@ def is_known(model: NamingModel) -> bool:
     if not isinstance(model, SequenceModel) or model.encoder.config.model_type not in TAKE_4D_MASKS:
         return False
     parts = (model.encoder.config, model.decoder.config)
+    keys_apart = 2 * parts[1].num_hidden_layers * parts[1].hidden_size
+    if parts[0].max_position_embeddings * keys_apart >= LIMIT:
+        return False
     widths = [part.hidden_size // part.num_attention_heads for part in parts]
     return all(part.hidden_act == "gelu" for part in parts) and all(w % 8 == 0 and w <= 256 for w in widths)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-EVEN = 16
+EVEN = 16  # elements that kernels read at once at most
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Stack:
     """Parameters one above the other, and rows of zeros behind them.
 
     Attributes:
-        value: ``(rows, ...)``, what the parameters were when they were last taken over.
+        value: ``(rows, ...)``, what the parameters were when they were last taken over, or their optimizer left here.
         grad: Of the same shape and kind: whoever computes it overwrites all of it.
     """
 
@@ -27,6 +27,9 @@ class Stack:
 
 class Stacks:
     """All stacks of a model.
+
+    Each step begins with :meth:`refresh` and ends with :meth:`collect`; what :meth:`leave` has left is brought into
+    line by whoever has asked for them.
 
     Args:
         kind: Precision of the products.
@@ -65,10 +68,10 @@ class Stacks:
         """Leaves parameters to the caller from now on: returns each with its gradient here and the copy of its values.
 
         Args:
-            parameters: Those are left that are in one stack alone and can be read by vectors of ``EVEN`` elements.
+            parameters: Those are left that are in one stack alone and :func:`is_even`.
         """
         wanted, often = set(parameters), Counter(each for each, _ in self._stacked)
-        left = {each for each in wanted if often[each] == 1 and each.numel() % EVEN == 0}
+        left = {each for each in wanted if often[each] == 1 and is_even(each)}
         copies = {each: copy for each, copy in zip(self._parameters, self._copies, strict=True) if each in left}
         found = [(each, grad, copies[each]) for each, grad in self._stacked if each in left]
         self.refresh()
@@ -95,6 +98,11 @@ class Stacks:
                 sources.append(grad)
         if new:
             torch._foreach_copy_(new, sources)
+
+
+def is_even(parameter: nn.Parameter) -> bool:
+    """Whether kernels can read it row after row, by vectors of ``EVEN`` elements."""
+    return parameter.is_contiguous() and parameter.numel() % EVEN == 0
 
 
 def _sizes(parameters: Sequence[nn.Parameter], rows: int) -> list[int]:

@@ -85,7 +85,7 @@ def train(
             then ends with an error.
         checkpoints: Where to keep the last checkpoint; one that is there already is resumed. In memory without it. Its
             ``handover`` says what to leave for other runs, and from which to take over.
-        before_step: Called with the step, the model and the batch before each step: a way to plant failures.
+        before_step: Called with the step, the model and the batch before each step: a way to plant failures, on a CPU.
 
     Raises:
         Diverged: The loss or the gradient is not finite, or ``training.on_failure`` does not let the run go on.
@@ -103,7 +103,7 @@ def train(
                     trainer.take_step()
                     stops = stop_wanted()
                     if trainer.validation_is_due:
-                        trainer.validate_and_keep()
+                        trainer.validate_and_keep(to_stop=stops)
                     elif stops:
                         trainer.keep_to_stop()
                     if stops:
@@ -209,11 +209,11 @@ class Trainer:
                 self._before_step(self.step, self._model, batch)
             rate = learning_rate(self.step, self.steps, self._config.training)
             loss, norm = self._stepped(upcoming, rate)
-            if self._packed is not None and self.step < self.steps:
-                self._upcoming = self._prepare()  # while the device computes, before anything waits for it
             tokens = int(batch.mask.sum() + batch.real.sum())
             self._journal.add(_Unread(self.step, position, rows, loss, norm, rate, tokens))
-            if self.validation_is_due:
+            if self._packed is not None and self.step < self.steps:
+                self._upcoming = self._prepare()  # while the device computes, before anything waits for it
+            if self._journal.is_full or self.validation_is_due:
                 self._journal.flush()  # waits for the device, so that its time is counted as training
 
     def _prepare(self) -> _Upcoming:
@@ -252,17 +252,20 @@ class Trainer:
         self._best.offer(self.step, self._score_splits(), self._model)
         self._journal.restart_clock()
 
-    def validate_and_keep(self) -> None:
+    def validate_and_keep(self, *, to_stop: bool = False) -> None:
         """Validates, keeps a checkpoint where that pays and leaves for other runs what they need.
 
         What is left at the end is what a longer run has there: a validation only if that has one, too.
+
+        Args:
+            to_stop: Whether the run stops here: then a checkpoint is kept in any case.
         """
         regular = self.step % self._config.evaluation.every_steps == 0
         if self.step == self.steps and not regular:
             self._leave()
         self.validate()
         self._handover.leave_weights(self.step, self._model.state_dict())
-        if self._guard.rolls_back or self._checkpoints.pays:
+        if self._guard.rolls_back or to_stop or self._checkpoints.pays:
             self.keep()
         if self.step == self.steps and regular:
             self._leave()
@@ -338,6 +341,7 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Puts back what the next steps depend on."""
+        self._packed = self._upcoming = None  # frees what they hold before as much is made anew
         self.step = state["step"]
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -455,10 +459,13 @@ class Journal:
         self._since = time.perf_counter()
 
     def add(self, step: _Unread) -> None:
-        """Takes a step; may raise as :meth:`flush` does."""
+        """Takes a step."""
         self._steps.append(step)
-        if len(self._steps) >= self._every:
-            self.flush()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to write what it holds."""
+        return len(self._steps) >= self._every
 
     def flush(self) -> None:
         """Writes what it holds.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ablations.naming import fused
-from ablations.naming.stacks import EVEN, Stacks
+from ablations.naming.stacks import Stacks, is_even
 
 MOMENTS = "exp_avg", "exp_avg_sq"  # of AdamW, in the states of PyTorch's optimizer
 
@@ -40,15 +40,17 @@ class Update:
         self._all = [each for group in optimizer.param_groups for each in group["params"]]
         self._grads: list[Tensor] = []
         self._tables: list[tuple[nn.Parameter, Tensor, Tensor]] = []
-        self._kernels = fused.kernels(self._all[0].device.type)
-        if self._kernels is not None and isinstance(optimizer, torch.optim.AdamW):
+        if fused.kernels(self._all[0].device.type) is not None and isinstance(optimizer, torch.optim.AdamW):
             self._take_over(set(apart))
 
     def _take_over(self, apart: set[nn.Parameter]) -> None:
         parameters, device = self._group["params"], self._all[0].device
+        from ablations.naming import _adamw
+
+        self._kernels = _adamw
         taken = self._stacks.leave(set(parameters) - apart)
         left = {each for each, _, _ in taken}
-        tables = [each for each in parameters if each not in left and each.numel() % EVEN == 0]
+        tables = [each for each in parameters if each not in left and is_even(each)]
         own = [*(each for each, _, _ in taken), *tables]
         if not own:
             return
@@ -86,10 +88,7 @@ class Update:
         return norm
 
     def _take_own(self, clip: Tensor) -> None:
-        """A step of those that are taken over.
-
-        Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
-        """
+        """A step of those that are taken over."""
         self._steps += 1
         unbiased = 1.0 - self._betas ** self._steps[0].double()
         rate = torch.as_tensor(self._group["lr"], dtype=torch.float64, device=clip.device)
@@ -97,7 +96,7 @@ class Update:
         rule = self._group["weight_decay"], self._group["betas"], self._group["eps"]
         if self._grads:
             self._kernels.adamw(self._places, factors, *rule, *self._kinds)
-        for table, *moments in self._tables:
+        for table, mean, square in self._tables:
             if table.grad is not None:
-                self._kernels.adamw_of(table.detach(), *moments, table.grad, factors, *rule)
+                self._kernels.adamw_of(table.detach(), mean, square, table.grad, factors, *rule)
                 table.grad = None

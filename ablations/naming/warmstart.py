@@ -36,11 +36,14 @@ def load_pretrained(key: str, name: str, **settings: Any) -> Any:
     options = {"config": load_settings(key, name, **settings), "attn_implementation": "sdpa", "dtype": torch.float32}
     try:
         try:
-            return AutoModel.from_pretrained(name, add_pooling_layer=False, **options)
+            model = AutoModel.from_pretrained(name, add_pooling_layer=False, **options)
         except TypeError:  # it has no pooling layer to leave out
-            return AutoModel.from_pretrained(name, **options)
+            model = AutoModel.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise _not_there(key, name, error) from error
+    for each in model.parameters():
+        each.data = each.data.contiguous()  # a file can keep them transposed; kernels read rows one after the other
+    return model
 
 
 def load_settings(key: str, name: str, **settings: Any) -> Any:

@@ -107,14 +107,17 @@ def test_only_scoring_that_reads_nothing_back_is_recorded(data):
 
 
 @pytest.mark.parametrize("at", ["collect", "step"])
-def test_a_step_whose_recording_finds_no_memory_leaves_nothing_behind(data, monkeypatch, at):
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("CUDA error: out of memory")]
+)
+def test_a_step_whose_recording_finds_no_memory_leaves_nothing_behind(data, monkeypatch, at, error):
     config = config_of(training={"batch_samples": 6})
     models = [model_for(config, data, 0) for _ in range(2)]
     plain, broken = (PackedSteps(each, make_optimizer(each, config.training, CPU), config, CPU) for each in models)
     breaks = broken._optimizer if at == "step" else broken._loss.stacks
 
     def full():
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     batch, tokens, names = batch_of(data, config, ROWS[0]), 4 * broken._multiple, 60
     packed = pack(batch, models[1].special, broken._first, tokens, names, broken._fillers)
@@ -124,7 +127,7 @@ def test_a_step_whose_recording_finds_no_memory_leaves_nothing_behind(data, monk
         broken_off.setattr(graphs, "_captured", lambda pool, device, compute: compute())
         broken_off.setattr(breaks, at, full)
         broken._record(recorded, tokens, names)
-    assert (recorded.graph, broken.records) == (None, False)
+    assert (recorded.step, broken.records) == (None, False)
     torch.testing.assert_close(
         broken.step(broken.pack(batch), 1e-3, 1), plain.step(plain.pack(batch), 1e-3, 1), rtol=0, atol=0
     )

@@ -166,6 +166,19 @@ def test_samples_that_have_ended_are_dropped_and_change_no_other_name(batch):
         assert whole.tolist() == [name + [SPECIALS.pad] * (width - len(name)) for name in names]
 
 
+def test_generation_that_asks_for_no_end_takes_every_step_to_the_same_names(batch):
+    for seed in range(10):
+        model = tiny(seed=seed, model=Model(hidden=16, init="fan_in"))
+        model.special = dataclasses.replace(SPECIALS, eos=int(model.predict(*bodies(batch), 6)[0, 0]))
+        tensors = model.tensors(batch, CPU)
+        ended = model.score(tensors, 6)
+        model.asks = False
+        whole = model.score(tensors, 6)
+        assert (whole.steps, whole.ids.shape) == ((3,) * 5, (3, 6))
+        assert torch.equal(whole.ids[:, : ended.ids.shape[1]], ended.ids)
+        assert (whole.ids[:, ended.ids.shape[1] :] == SPECIALS.pad).all()
+
+
 def test_generation_without_the_mask_lets_earlier_positions_see_later_ones(batch):
     seen = {}
     for causal in (True, False):

@@ -400,7 +400,10 @@ def test_a_diverged_run_keeps_its_events_and_no_checkpoint(tmp_path):
     assert not (folder / "checkpoint").exists()
 
 
-def test_large_checkpoints_are_written_as_seldom_as_pays_and_whenever_a_run_is_to_stop(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("stop", "small", "large"), [(38, [10, 20, 30, 38], [10, 30, 38]), (20, [10, 20], [10, 20])])
+def test_large_checkpoints_are_written_as_seldom_as_pays_and_whenever_a_run_is_to_stop(
+    stop, small, large, tmp_path, monkeypatch
+):
     now, written = [0.0], []
 
     def slowly(path, state, keep):
@@ -410,20 +413,20 @@ def test_large_checkpoints_are_written_as_seldom_as_pays_and_whenever_a_run_is_t
 
     def hook(step, model, batch):
         now[0] += 1.0
-        if step == 38:
+        if step == stop:
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(checkpoints, "write_tensors", slowly)
     with contextlib.suppress(Stopped), stopping.noted(), stopping.heeded():
         trained(CONFIG, checkpoints=at(tmp_path), before_step=hook)
-    assert written == [10, 20, 30, 38], "small ones are written at each validation"
+    assert written == small, "small ones are written at each validation"
     written.clear()
     monkeypatch.setattr(checkpoints, "LARGE", 0)
     with contextlib.suppress(Stopped), stopping.noted(), stopping.heeded():
         trained(CONFIG, checkpoints=at(tmp_path / "large"), before_step=hook)
-    assert written == [10, 30, 38], "at step 20 ten seconds had gone, of which two are more than a tenth"
+    assert written == large, "at step 20 ten seconds had gone, of which two are more than a tenth"
     monkeypatch.undo()
     outcome, _ = trained(CONFIG, checkpoints=at(tmp_path / "large"))
-    assert outcome.resumed_at == [38]
+    assert outcome.resumed_at == [stop]
     assert outcome.scores == trained(CONFIG)[0].scores

@@ -21,6 +21,7 @@ from ablations.naming.model import build_model, model_for
 from ablations.naming.optimisation import make_optimizer, train_step
 from ablations.naming.packed import is_known
 from ablations.naming.training import train
+from ablations.naming.warmstart import load_pretrained
 from ablations.schema import flatten, schema_of
 
 SPECIALS = Specials()
@@ -103,6 +104,17 @@ def test_what_is_new_starts_as_it_does_without_a_checkpoint(tmp_path):
     cross = [name for name in warm if "crossattention" in name]
     assert cross
     assert all(torch.equal(warm[name], cold[name]) for name in cross)
+
+
+def test_weights_that_a_file_keeps_transposed_are_read_row_after_row(tmp_path):
+    start = Path(checkpoint(tmp_path, "bert"))
+    expected = load_pretrained("encoder.pretrained", str(start)).state_dict()
+    (start / "model.safetensors").unlink()
+    turned = {name: value.t().contiguous().t() if value.ndim == 2 else value for name, value in expected.items()}
+    torch.save(turned, start / "pytorch_model.bin")
+    model = load_pretrained("encoder.pretrained", str(start))
+    assert all(each.is_contiguous() for each in model.parameters())
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
 def test_embeddings_of_another_vocabulary_are_not_copied(tmp_path):
