@@ -12,6 +12,7 @@ import torch
 from tiny import CPU, config_of
 
 from ablations.naming.batches import fixed_widths, make_batch
+from ablations.naming.checkpoints import Checkpoints
 from ablations.naming.cost import Cost
 from ablations.naming.data import load_data
 from ablations.naming.evaluation import evaluate
@@ -23,6 +24,7 @@ from ablations.naming.training import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that tests may use")
 GPU = torch.device("cuda")
+CLOCKS = ("tokens_per_s", "elapsed")  # values that no training repeats
 WIDER = {"model": {"hidden": 64}, "encoder": {"heads": 4}, "decoder": {"heads": 2}}
 DROPS = {
     "model": {"hidden": 64},
@@ -59,11 +61,11 @@ def test_packed_steps_are_the_plain_steps(data, precision, rtol, monkeypatch):
     assert steps.facts["recorded_shapes"] > 0
 
 
-def outcome(data, config, monkeypatch, way):
+def outcome(data, config, monkeypatch, way, **options):
     monkeypatch.setenv(SWITCH, way)
     log = []
-    found = train(config, data, 0, GPU, lambda name, value, step: log.append((name, step, value)))
-    return found, [each for each in log if each[0] not in ("tokens_per_s", "elapsed")]
+    found = train(config, data, 0, GPU, lambda name, value, step: log.append((name, step, value)), **options)
+    return found, [each for each in log if each[0] not in CLOCKS]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -80,6 +82,49 @@ def test_a_training_with_dropout_repeats_to_the_bit(data, precision, kind, monke
         plain, unrecorded = outcome(data, config, monkeypatch, "packed")
         assert unrecorded == log, "a recorded step must be the step itself"
         assert plain.scores == first.scores
+
+
+def broken_at(step):
+    def hook(now, model, batch):
+        if now == step:
+            raise InterruptedError
+
+    return hook
+
+
+def test_a_training_that_was_broken_off_ends_with_the_numbers_of_an_unbroken_one(data, tmp_path, monkeypatch):
+    config = config_of(**DROPS, training={"max_steps": 40}, evaluation={"every_steps": 10})
+    expected, expected_log = outcome(data, config, monkeypatch, "graphs")
+    checkpoints = Checkpoints(tmp_path / "last.pt", "run")
+    with pytest.raises(InterruptedError):
+        train(config, data, 0, GPU, lambda *_: None, checkpoints=checkpoints, before_step=broken_at(25))
+    log = []
+    found = train(
+        config, data, 0, GPU, lambda name, value, step: log.append((name, step, value)), checkpoints=checkpoints
+    )
+    assert found.resumed_at == [20]
+    assert found.scores == expected.scores
+    behind = [each for each in expected_log if each[1] > 20]
+    assert [each for each in log if each[1] > 20 and each[0] not in CLOCKS] == behind
+
+
+def test_a_training_that_returns_to_a_checkpoint_goes_on_recorded_as_it_does_unrecorded(data, monkeypatch):
+    config = config_of(**DROPS, training={"max_steps": 40, "on_failure": "rollback"}, evaluation={"every_steps": 10})
+    found = []
+    for each in ("graphs", "packed"):
+        met = []
+
+        def spoil(step, model, batch, met=met):
+            if step == 25 and not met:
+                met.append(step)
+                with torch.no_grad():
+                    model.encoder.embeddings.word_embeddings.weight.fill_(float("nan"))
+
+        events = []
+        result, log = outcome(data, config, monkeypatch, each, before_step=spoil, events=events)
+        assert [(event["action"], event["returned_to"]) for event in events] == [("rolled back", 20)]
+        found.append((result.scores, log))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("kind", ["sequence", "parallel", "set"])
