@@ -31,6 +31,7 @@ from ablations.executors import _slurm_queue as slurm
 from ablations.executors.base import Ending, Executor, Job, State, Unreachable, Work
 from ablations.files import read_json, write_atomic
 from ablations.schema import tunable
+from ablations.store import job_of, outcome_of, stays
 
 TIME = re.compile(r"\d+(:\d{1,2}){0,2}|\d+-\d{1,2}(:\d{1,2}){0,2}")
 MEMORY = re.compile(r"\d+[KMGT]?")
@@ -193,7 +194,7 @@ class SlurmJob(Job):
         self._executor = executor
         self._batch: Batch | None = None
         self._task = 0
-        self._withdrawn = False
+        self._withdrawn = self._overtaken = False
         self._asked = 0
         self._ended: float | None = None
 
@@ -209,6 +210,12 @@ class SlurmJob(Job):
         self.place(batch_of(self.run_dir, found.handle), int(found.handle["task"]))
         return True
 
+    def is_overtaken(self) -> bool:
+        """Whether another launch has had its run made meanwhile, so that there is nothing left to submit."""
+        job = job_of(self.run_dir) or {"settings": {}}
+        self._overtaken = stays(outcome_of(self.run_dir), retry=bool(job["settings"].get("retry")))
+        return self._overtaken
+
     @property
     def name(self) -> str:
         """Its id in Slurm, e.g. ``17_3``."""
@@ -223,14 +230,14 @@ class SlurmJob(Job):
     @property
     def waits_here(self) -> bool:
         """Whether it is still to be submitted."""
-        return self._batch is None and not self._withdrawn
+        return self._batch is None and not (self._withdrawn or self._overtaken)
 
     def state(self) -> State:
         """How it stands in Slurm; also submits what waits."""
         if self._executor is not None:
             self._executor.advance()
         if self._batch is None:
-            return "ended" if self._withdrawn else "queued"
+            return "ended" if self._withdrawn or self._overtaken else "queued"
         if self._batch.last_words(self._task) is not None:
             return "ended"
         seen = self._seen(self._batch)
@@ -362,7 +369,8 @@ class SlurmExecutor(Executor):
         with submitting((self._open[1] if self._open else self._waiting)[0].run_dir.parent.parent):
             while self._open or self._waiting:
                 if not self._open:
-                    waiting = [job for job in self._waiting if job.waits_here and not job.adopt()]
+                    waiting = [job for job in self._waiting if job.waits_here]
+                    waiting = [job for job in waiting if not (job.adopt() or job.is_overtaken())]
                     array, self._waiting = waiting[: self._most], waiting[self._most :]
                     self._open = (described(array, self._study, self._options), array) if array else None
                 elif self._handed_over(*self._open):

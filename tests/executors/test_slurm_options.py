@@ -1,5 +1,6 @@
 """What Slurm is asked for, and what it says, without any Slurm."""
 
+import json
 import os
 
 import pytest
@@ -9,6 +10,7 @@ from ablations import executor_options, handles
 from ablations.executors import slurm as own
 from ablations.executors._slurm_queue import Seen
 from ablations.executors.base import Unreachable
+from ablations.store import FORMAT, RECORDED
 
 
 def test_options_become_parameters_of_sbatch():
@@ -90,6 +92,26 @@ def test_whoever_leaves_waits_until_slurm_has_everything(tmp_path, monkeypatch):
     assert said[0].startswith("Slurm does not answer; trying again")
     assert said[1].startswith("Slurm has 2 runs as job 17, coin-")
     assert [handles.submitted(folder).handle["task"] for folder in folders] == [0, 1]
+
+
+def test_what_another_launch_has_had_completed_meanwhile_is_not_submitted(tmp_path, monkeypatch):
+    monkeypatch.setattr(own, "submit_array", lambda folder, count, at_once, options: "17")
+    monkeypatch.setattr(own.slurm, "configured", lambda name: "")
+    monkeypatch.setattr(own.Batch, "id", lambda self: self._id)
+    said = []
+    executor = own.SlurmExecutor(own.Options(), "coin", 2, said.append)
+    submitted = []
+    for name, status in (("a", "completed"), ("b", "interrupted"), ("c", None)):
+        folder = tmp_path / "results" / "runs" / name
+        folder.mkdir(parents=True)
+        record = {key: kind() for key, kind in RECORDED.items()} | {"format": FORMAT, "status": status}
+        if status is not None:
+            (folder / "record.json").write_text(json.dumps(record))
+        submitted.append(executor.submit(folder))
+    executor.advance()
+    assert said[0].startswith("Slurm has 2 runs as job 17")
+    assert (submitted[0].state(), submitted[0].ending()) == ("ended", None)
+    assert [bool(handles.submitted(job.run_dir)) for job in submitted] == [False, True, True]
 
 
 SBATCH = """#!/bin/sh
