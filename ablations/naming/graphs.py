@@ -119,6 +119,7 @@ class PackedSteps:
         self._fillers = max(  # so many that none is longer than a body, or a name
             -(-(self._multiple - 1) // (self._longest - 1)), -(-(2 * self._samples - 1) // (self._longest_name - 1))
         )
+        self._most = _rounded(self._samples * self._longest + self._fillers, FEWEST_TOKENS)
         self._by_shape: dict[tuple[int, int], _Recorded] = {}
         self._on_gpu = device.type == "cuda"
         self.records = way(device) == "graphs"
@@ -141,7 +142,7 @@ class PackedSteps:
     def pack(self, batch: Batch) -> PackedBatch:
         """A padded batch as :meth:`step` takes it."""
         fillers = self._fillers
-        tokens = _rounded(int(batch.mask.sum()) + fillers, self._multiple)
+        tokens = min(_rounded(int(batch.mask.sum()) + fillers, self._multiple), self._most)
         name_tokens = _rounded(int(batch.real.sum()) + fillers, 2 * self._samples)
         packed = pack(batch, self._model.special, self._first, tokens, name_tokens, fillers)
         host = torch.from_numpy(np.insert(packed, 0, 0))

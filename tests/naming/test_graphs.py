@@ -86,6 +86,19 @@ def test_no_sequence_of_fillers_is_longer_than_attention_is_told(data, samples, 
             assert 1 <= lengths.min() <= lengths.max() <= longest
 
 
+def test_a_batch_of_whole_bodies_is_filled_up_by_no_more_than_fillers_need(data):
+    config = config_of(training={"batch_samples": 256}, data={"input_tokens": 24})
+    model = model_for(config, data, 0)
+    steps = PackedSteps(model, make_optimizer(model, config.training, CPU), config, CPU)
+    whole = np.flatnonzero(data.train.input_lengths_uncut >= 24)
+    packed = steps.pack(batch_of(data, config, np.resize(whole, 256)))
+    real = 256 * 24 + steps._fillers
+    assert real <= packed.tokens == _rounded(real, 64) < _rounded(real, steps._multiple)
+    loss, norm = steps.step(packed, 1e-3, 1)
+    assert torch.isfinite(loss)
+    assert norm > 0
+
+
 def test_who_asks_for_padding_gets_it_and_a_way_that_is_none_is_refused(data, monkeypatch):
     gpu, config = torch.device("cuda"), config_of(training={"padding": "maximum"})
     model = model_for(config, data, 0)
