@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ablations.naming.operands import Dropout
+from ablations.naming.operands import IGNORED, Dropout
 
 PROGRAMS = 1056  # that share the rows of a backward pass: eight for each multiprocessor of an H100
 ROWS, COLUMNS, WARPS = 2, 1024, 4  # of a block of the activation
@@ -218,6 +218,45 @@ def _added(sums, out, parts, width, PARTS: tl.constexpr, BLOCK: tl.constexpr):
     tl.store(out + tl.program_id(1) * width + at, tl.sum(found, 0), mask=at < width)
 
 
+@triton.jit
+def _cross_entropy(
+    logits, labels, losses, count, columns, outputs, smoothing, IGNORED: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    row = tl.program_id(0)
+    label = tl.load(labels + row)
+    logits += row.to(tl.int64) * columns
+    most, total, plain = float("-inf"), 0.0, 0.0
+    for first in range(0, outputs, BLOCK):
+        at = first + tl.arange(0, BLOCK)
+        value = tl.load(logits + at, mask=at < outputs, other=float("-inf")).to(tl.float32)
+        larger = tl.maximum(most, tl.max(value, 0))
+        total = total * tl.exp(most - larger) + tl.sum(tl.exp(value - larger), 0)
+        plain += tl.sum(tl.where(at < outputs, value, 0.0), 0)
+        most = larger
+    level = most + tl.log(total)
+    own = tl.load(logits + tl.maximum(label, 0)).to(tl.float32)
+    loss = level - (1.0 - smoothing) * own - smoothing * plain / outputs
+    tl.store(losses + row, tl.where(label == IGNORED, 0.0, loss))
+    share = tl.where(label == IGNORED, 0.0, 1.0 / tl.load(count))
+    for first in range(0, columns, BLOCK):
+        at = first + tl.arange(0, BLOCK)
+        value = tl.load(logits + at, mask=at < outputs, other=float("-inf")).to(tl.float32)
+        grad = tl.exp(value - level) - smoothing / outputs - tl.where(at == label, 1.0 - smoothing, 0.0)
+        tl.store(logits + at, tl.where(at < outputs, grad * share, 0.0), mask=at < columns)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, outputs: int, smoothing: float) -> tuple[Tensor, Tensor]:
+    """See :func:`ablations.naming.fused.cross_entropy`."""
+    rows, columns = logits.shape
+    losses = torch.empty(rows, device=logits.device, dtype=torch.float32)
+    count = (labels != IGNORED).sum()
+    block = min(4 * COLUMNS, triton.next_power_of_2(columns))
+    _cross_entropy[(rows,)](
+        logits, labels, losses, count, columns, outputs, smoothing, IGNORED=IGNORED, BLOCK=block, num_warps=8
+    )
+    return losses.sum() / count, logits
+
+
 def added(sums: Tensor) -> Tensor:
     """See :func:`ablations.naming.fused.added`."""
     kinds, parts, width = sums.shape
@@ -329,3 +368,4 @@ def try_out(device: str) -> None:
         gelu(states, bias),
     ):
         added(pull(out)[-1])
+    cross_entropy(states, ids, 16, 0.1)

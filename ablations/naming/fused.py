@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablations.naming.operands import Dropout, Spans
+from ablations.naming.operands import IGNORED, Dropout, Spans
 from ablations.naming.stacks import give
 
 INTERPRETED = "TRITON_INTERPRET"  # 1: Triton's kernels run on a CPU, slowly: that is how tests compare them
@@ -151,6 +151,29 @@ def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
         return to_states, to_bias[None, None]
 
     return out, pull_sums
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, outputs: int, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Mean of the cross-entropies, and its gradient by the logits, for which their memory may be taken.
+
+    Args:
+        logits: ``(tokens, columns)``.
+        labels: ``(tokens,)`` int32; ``IGNORED`` are passed over.
+        outputs: Columns that stand for something; those behind them are nothing.
+        smoothing: Share of the probability spread over all outputs, 0 to 1.
+    """
+    found = kernels(logits.device.type)
+    if found is not None:
+        ours: tuple[Tensor, Tensor] = found.cross_entropy(logits, labels, outputs, smoothing)
+        return ours
+
+    def plain(logits: Tensor) -> Tensor:
+        given = logits[:, :outputs].float(), labels.long()
+        total = nn.functional.cross_entropy(*given, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
+        return total / (labels != IGNORED).sum()
+
+    loss, pull = by_autograd(plain, logits)
+    return loss, pull(torch.ones_like(loss))[0]
 
 
 def added(sums: Tensor) -> Tensor:

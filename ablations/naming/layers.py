@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from ablations.naming.config import Config
-from ablations.naming.fused import add_norm, added, attention, embed, gelu
+from ablations.naming.fused import add_norm, added, attention, cross_entropy, embed, gelu
 from ablations.naming.heads import NamingModel
 from ablations.naming.operands import Dropout, Spans
-from ablations.naming.packed import IGNORED, Packed
+from ablations.naming.packed import Packed
 from ablations.naming.stacks import Stacks, give
 
 ROWS = 64  # of stacked matrices: to this they are filled up, for products of odd widths are slow
@@ -77,8 +77,8 @@ class PackedLoss:
         encoded, pull_bodies = self._encode(embedded, bodies)
         named, pull_named = self._embed(decoder.bert.embeddings, decoder.config, batch.name_ids, batch.name_positions)
         states, pull_names = self._decode(named, encoded, names, bodies)
-        loss, given = self._cross_entropy(states, batch.labels, label_smoothing)
-        to_named, to_encoded = pull_names(given)
+        loss, to_logits = cross_entropy(self._head(states), batch.labels, self._model.outputs, label_smoothing)
+        to_named, to_encoded = pull_names(self._head.pull(to_logits, states))
         pull_named(to_named)
         pull_embedded(pull_bodies(to_encoded))
         self.stacks.collect()
@@ -115,18 +115,6 @@ class PackedLoss:
             return _one_after_another(pulls)(given), self._seen.pull(to_seen.flatten(1), encoded)
 
         return states, pull_all
-
-    def _cross_entropy(self, states: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
-        """The loss and its gradient by the states, from which the logits are computed."""
-        logits = self._head(states).requires_grad_()
-        with torch.enable_grad():
-            total = nn.functional.cross_entropy(
-                logits[:, : self._model.outputs].float(), labels.long(), ignore_index=IGNORED, reduction="sum",
-                label_smoothing=label_smoothing,
-            )  # fmt: skip
-            loss = total / (labels != IGNORED).sum()
-        (given,) = torch.autograd.grad(loss, logits)
-        return loss.detach(), self._head.pull(given, states)
 
     def _over_itself(self, layer: _Layer, config: Any, spans: Spans, *, causal: bool) -> Part:
         def part(states: Tensor) -> tuple[Tensor, Pull]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+IGNORED = -100  # the label that cross-entropy passes over
+
 
 @dataclass(frozen=True)
 class Dropout:

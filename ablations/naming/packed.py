@@ -13,9 +13,9 @@ from torch import Tensor
 from ablations.naming.batches import Batch
 from ablations.naming.encoding import Specials
 from ablations.naming.heads import TAKE_4D_MASKS, NamingModel, SequenceModel
+from ablations.naming.operands import IGNORED
 
 LIMIT = 2**31  # elements from the first key of a body to the last: kernels count them in 32 bits
-IGNORED = -100  # the label that cross-entropy passes over
 FLASH = (8, 0)  # compute capability that flash attention needs; its heads are at most 256 wide
 
 

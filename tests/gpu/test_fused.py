@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ablations.naming import fused
-from ablations.naming.operands import Dropout
+from ablations.naming.operands import IGNORED, Dropout
 from ablations.naming.optimisation import compute_repeatably
 from ablations.naming.stacks import Stacks
 from ablations.naming.updates import Update
@@ -129,6 +129,24 @@ def test_fused_embeddings_are_pytorchs(kind, types, padding, monkeypatch):
     module.zero_grad()
     pull(torch.ones_like(out))
     torch.testing.assert_close(module.LayerNorm.bias.grad, (out != 0).sum(0) / 0.7, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, HALF])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize(("columns", "outputs"), [(64, 50), (9024, 9001)])
+def test_the_fused_loss_and_its_gradient_are_pytorchs(kind, smoothing, columns, outputs, monkeypatch):
+    torch.manual_seed(0)
+    logits = (3.0 * torch.randn(23, columns, device=DEVICE)).to(kind)
+    labels = torch.randint(0, outputs, (23,), device=DEVICE, dtype=torch.int32)
+    labels[[3, 22]] = IGNORED
+    with monkeypatch.context() as without:
+        without.setattr(fused, "kernels", lambda _: None)
+        expected = fused.cross_entropy(logits.clone(), labels, outputs, smoothing)
+    loss, to_logits = fused.cross_entropy(logits.clone(), labels, outputs, smoothing)
+    torch.testing.assert_close(loss, expected[0])
+    near(to_logits, expected[1], kind)
+    assert (to_logits[[3, 22]] == 0).all()
+    assert (to_logits[:, outputs:] == 0).all()
 
 
 @pytest.mark.parametrize("kind", [torch.float32, HALF])
