@@ -307,6 +307,7 @@ def test_results_that_are_a_file_are_refused_and_not_taken_for_empty(coin_study)
     assert "'study.yaml' is a file" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_name_of_10_kb_on_the_command_line_is_not_repeated_whole(coin_study):
     folder = coin_study("wide: {set: {coin.tosses: 20}}").parent
     for command in (["explain", "x" * 10_000], ["status", "--profile", "x" * 10_000]):

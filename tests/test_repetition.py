@@ -109,6 +109,7 @@ def test_what_the_clock_measures_is_not_compared():
     assert [name for name in results if repetition._CLOCK.search(name)] == []
 
 
+@pytest.mark.slow
 def test_a_record_that_cannot_be_repeated_says_why(ran):
     study, store = ran
     record = completed(store, study)[0]

@@ -128,6 +128,7 @@ def test_a_stopped_run_is_interrupted_and_never_running_for_ever(prepared, sent)
     assert sacred_run["status"] == "INTERRUPTED"
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_interrupted_and_runs_again(prepared, tmp_path, monkeypatch):
     folder = prepared("sleep")
     store = Store(tmp_path / "results")

@@ -98,6 +98,7 @@ def test_trials_are_runs_like_all_others_on_a_seed_of_their_own(hill):
     assert not trial_runs(study, store) & {key.run_id for key in run_keys(study)}
 
 
+@pytest.mark.slow
 def test_what_diverges_or_does_not_fit_together_is_kept_and_not_chosen(hill):
     study, tuned, store = hill(
         ("trials: 10", "trials: 40"), ("low: 0.0", "low: 0.8"), ("trials:", "sampler: random\n      trials:")
@@ -156,6 +157,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(hill, sampler):
     assert made(study, tuned, store) == (whole, [])
 
 
+@pytest.mark.slow
 def test_a_search_may_be_given_more_trials(hill):
     whole, _ = made(*hill(results="whole"))
     study, tuned, store = hill(("trials: 10", "trials: 6"))
@@ -328,6 +330,7 @@ def test_the_command_searches_between_the_known_arms_and_the_found_one(tmp_path)
     assert "trial" not in again
 
 
+@pytest.mark.slow
 def test_reading_what_a_search_found_needs_no_optuna(hill, tmp_path):
     made(*hill())
     code = (

@@ -100,6 +100,7 @@ def test_the_module_prints_it():
     assert json.loads(done.stdout.decode("utf-8")) == study_schema()
 
 
+@pytest.mark.slow
 def test_what_is_no_experiment_has_no_schema():
     with pytest.raises(AblationsError, match=r"json\.decoder:ex: unknown experiment 'ex' \(there is none\)"):
         study_schema("json.decoder:ex")

@@ -237,6 +237,7 @@ VISIBLE = st.text(
     )
 )
 @example({"?": 1, "<<": 2, "\U00010000": 3})
+@pytest.mark.slow
 def test_what_json_writes_is_read_back_unchanged(data):
     document = read_yaml(json.dumps(data))
     assert (document.data, document.problems) == (data, [])

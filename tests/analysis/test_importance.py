@@ -117,6 +117,7 @@ def trials(count: int = 40) -> pd.DataFrame:
     return pd.DataFrame({"a": a, "b": b, "kind": kind, "value": value, "state": "completed"})
 
 
+@pytest.mark.slow
 def test_a_random_search_tells_which_parameter_matters_most():
     found = searched(trials(), ["kind", "b", "a"], sampler="random")
     assert [each.parameter for each in found][:1] == ["a"]
@@ -126,6 +127,7 @@ def test_a_random_search_tells_which_parameter_matters_most():
     assert found == searched(trials(), ["kind", "b", "a"], sampler="random")
 
 
+@pytest.mark.slow
 def test_a_rate_counts_on_the_scale_that_it_was_drawn_on():
     frame = trials()
     rates = frame.assign(rate=lambda rows: 10 ** (-5 + 2 * rows["a"]))

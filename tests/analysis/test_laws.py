@@ -54,6 +54,7 @@ def test_less_is_better_of_turned_scores_is_more_is_better(frame):
 
 @settings(max_examples=40, deadline=None)
 @given(tables())
+@pytest.mark.slow
 def test_turning_the_direction_alone_swaps_helps_and_hurts(frame):
     swapped = {arm: TURNED.get(verdict, verdict) for arm, verdict in verdicts(frame).items()}
     assert verdicts(frame, direction="min") == swapped
@@ -70,6 +71,7 @@ def test_a_metric_in_percent_gives_the_same_verdicts(frame):
 
 @settings(max_examples=40, deadline=None)
 @given(tables(), st.randoms(use_true_random=False))
+@pytest.mark.slow
 def test_relabelled_seeds_and_shuffled_rows_change_nothing(frame, random):
     labels = [f"seed-{index}" for index in range(6)]
     random.shuffle(labels)
@@ -99,6 +101,7 @@ def test_an_arm_like_the_baseline_is_identical_whatever_is_of_interest(values, e
 
 @settings(max_examples=40, deadline=None)
 @given(tables())
+@pytest.mark.slow
 def test_a_lost_run_is_like_a_run_that_has_no_row(frame):
     planned = {arm: sorted(set(frame["seed"])) for arm in pd.unique(frame["variant"])}
     without = frame[frame["status"] != "failed"]

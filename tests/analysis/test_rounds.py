@@ -140,6 +140,7 @@ def test_one_round_is_a_fixed_number_of_seeds():
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=15, deadline=None)
+@pytest.mark.slow
 def test_what_a_look_does_not_plan_is_never_looked_at(seed):
     rng = np.random.default_rng(seed)
     table = table_of(*(rng.normal(size=(4, 6)) + np.array([[0.0], [0.0], [2.0], [5.0]])).tolist())

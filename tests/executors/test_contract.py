@@ -70,6 +70,7 @@ def test_every_submitted_folder_is_run_once(executor, folders):
     assert len(list(store.root.glob("sacred/*/run.json"))) == len(submitted)
 
 
+@pytest.mark.slow
 def test_a_failed_run_stops_none_of_the_others(executor, folders):
     store, submitted = folders("bad: {set: {trouble.kind: error}}")
     submitted = enough(executor, submitted)

@@ -45,6 +45,7 @@ STUDIES = st.fixed_dictionaries(
 @given(STUDIES)
 @example({"study": "x", "ablations": {"a": {"set": {"decoder.layers": 3}}, "A": {"set": {"decoder.layers": 2}}}})
 @settings(max_examples=150, deadline=None)
+@pytest.mark.slow
 def test_a_study_of_any_shape_is_accepted_whole_or_refused_with_clear_errors(study):
     check(json.dumps(study).encode())
 
@@ -62,6 +63,7 @@ ablations:
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
+@pytest.mark.slow
 def test_a_good_file_with_any_bytes_in_any_place_is_accepted_whole_or_refused(data):
     start = data.draw(st.integers(0, len(WHOLE)))
     end = data.draw(st.integers(start, min(len(WHOLE), start + 30)))

@@ -116,6 +116,7 @@ def test_any_of_the_files_may_be_the_baseline(copies, tmp_path):
     assert data["ablations"]["num-hidden-layers"] == {"sweep": {"num_hidden_layers": [4, 32]}}
 
 
+@pytest.mark.slow
 def test_the_proposal_is_a_study_once_its_experiment_is_there(copies, tmp_path, monkeypatch):
     from ablations.study import load_study
 

@@ -23,6 +23,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of the GNU C library")
+@pytest.mark.slow
 def test_memory_that_is_freed_is_taken_again_without_page_faults():
     faults = {}
     for how in ("kept", "given back"):

@@ -164,6 +164,7 @@ def test_without_augmentation_a_training_batch_is_the_plain_one(tmp_path, cache)
     assert all(np.array_equal(getattr(one, f.name), getattr(other, f.name)) for f in dataclasses.fields(one))
 
 
+@pytest.mark.slow
 def test_learnt_pairs_are_cached_recorded_and_the_same_at_every_rate(tmp_path):
     heard = []
     options = {"every_nth_file": 6}
@@ -187,6 +188,7 @@ def test_a_table_that_changes_nothing_is_said(tmp_path, cache):
     assert heard[-1] == f"warning: {data.facts['warnings'][-1]}"
 
 
+@pytest.mark.slow
 def test_a_training_run_with_augmentation_repeats_to_the_bit_and_scores_the_names_as_they_are(tmp_path, table, cache):
     import torch
 

@@ -82,6 +82,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes_do_the_work_once(tmp_path):
     program = (
         "import sys, time, pathlib, numpy\nfrom ablations.naming import caching\n"

@@ -85,6 +85,7 @@ def test_a_spike_stops_a_run_that_is_to_stop():
 
 
 @pytest.mark.parametrize("on_failure", ["continue", "stop"])
+@pytest.mark.slow
 def test_a_value_that_is_not_finite_stops_a_run(on_failure):
     events, log = [], []
     with pytest.raises(Diverged, match="step 45: loss nan"):
@@ -95,6 +96,7 @@ def test_a_value_that_is_not_finite_stops_a_run(on_failure):
     assert [name for name, step, _ in log if step == BAD] == ["non_finite"]
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_is_a_failure_whose_loss_is_finite():
     events = []
 
@@ -179,6 +181,7 @@ def test_a_batch_that_fails_again_where_it_comes_last_is_skipped():
     assert outcome.scores == expected.scores
 
 
+@pytest.mark.slow
 def test_rollbacks_are_bounded():
     events, log = [], []
 
@@ -194,6 +197,7 @@ def test_rollbacks_are_bounded():
     assert skipped == [BAD - 2, BAD - 1, BAD, BAD + 1]  # the second time, those that had moved up to the same steps
 
 
+@pytest.mark.slow
 def test_a_loss_that_climbs_above_where_it_began_is_divergence():
     events = []
 

@@ -166,6 +166,7 @@ def test_samples_that_have_ended_are_dropped_and_change_no_other_name(batch):
         assert whole.tolist() == [name + [SPECIALS.pad] * (width - len(name)) for name in names]
 
 
+@pytest.mark.slow
 def test_generation_that_asks_for_no_end_takes_every_step_to_the_same_names(batch):
     for seed in range(10):
         model = tiny(seed=seed, model=Model(hidden=16, init="fan_in"))

@@ -401,6 +401,7 @@ def test_a_diverged_run_keeps_its_events_and_no_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(("stop", "small", "large"), [(38, [10, 20, 30, 38], [10, 30, 38]), (20, [10, 20], [10, 20])])
+@pytest.mark.slow
 def test_large_checkpoints_are_written_as_seldom_as_pays_and_whenever_a_run_is_to_stop(
     stop, small, large, tmp_path, monkeypatch
 ):

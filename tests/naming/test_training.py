@@ -45,6 +45,7 @@ def test_a_run_logs_every_step_and_every_validation():
     assert set(outcome.scores) == set(Config.metrics)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss():
     losses = [value for name, _, value in trained(config_of(training={"max_steps": 60}))[1] if name == "train_loss"]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])

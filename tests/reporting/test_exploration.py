@@ -132,6 +132,7 @@ def test_each_arm_is_shown_seed_by_seed_in_words_and_as_a_picture(drawn: tuple[C
     assert float(after) - float(before) == pytest.approx(middle, abs=2e-4)
 
 
+@pytest.mark.slow
 def test_runs_without_a_result_stand_with_their_factor_and_their_cause(state: State, tmp_path: Path) -> None:
     said = shown(factors.factors(state("failures").context(), tmp_path))
     assert "- `lr=0.004`: of 3 runs 3 diverged (RuntimeError: loss is nan at step 120)." in said

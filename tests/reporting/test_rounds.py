@@ -39,6 +39,7 @@ def shown(markdown: str) -> str:
     return re.sub(r"\[([^]]*)\]\{\.evidence[^}]*\}", r"\1", markdown).replace("\u00a0", " ")
 
 
+@pytest.mark.slow
 def test_the_section_says_what_each_round_took_and_settled_and_what_that_saved(folder):
     text = shown(rounds(context(folder), folder))
     assert text.startswith("## Rounds of seeds {#sec-rounds}\n\n")
