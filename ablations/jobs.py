@@ -29,6 +29,9 @@ def settle(store: Store, keys: Iterable[RunKey]) -> None:
     """Records how jobs have ended that nobody was watching, where their runs could not say so themselves."""
     for key in keys:
         run_dir = store.run_dir(key.run_id)
+        handle = handles.submitted(run_dir)
+        if handle is None:
+            continue
         try:
             job = executors.attached(run_dir)
             if job is not None and job.state() != "ended":
@@ -37,7 +40,8 @@ def settle(store: Store, keys: Iterable[RunKey]) -> None:
             continue
         if job is not None:
             record_ending(run_dir, job.ending(), 0.0)
-        handles.forget(run_dir)
+        if handles.submitted(run_dir) == handle:  # else somebody has submitted it anew
+            handles.forget(run_dir)
 
 
 def record_ending(run_dir: Path, ending: Ending | None, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 import shutil
 import subprocess
@@ -47,14 +48,17 @@ class Queue:
     pause_s: float = SOONEST_S
     silent: bool = False
 
-    def look(self) -> None:
+    def look(self, since: float = -math.inf) -> None:
         """Asks again, if it is time; where the controller does not answer, what was seen stays.
+
+        Args:
+            since: It is time in any case where it was last asked before this, on this process's clock.
 
         Raises:
             Unreachable: It has never answered.
         """
         now = time.monotonic()
-        if now - self.began < self.pause_s:
+        if since < self.began and now - self.began < self.pause_s:
             return
         never, self.began = self.began < 0, now
         try:
@@ -77,7 +81,7 @@ class Queue:
 
         Args:
             job: Its id.
-            since: When it was submitted, on this process's clock; until the queue was seen later, it waits.
+            since: When it was known to be submitted, on this process's clock; until the queue was seen later, it waits.
         """
         self.look()
         found = self.jobs.get(job)

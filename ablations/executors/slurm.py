@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import functools
 import json
+import math
 import re
 import shlex
 import sys
@@ -105,11 +106,13 @@ class Batch:
 
     Attributes:
         folder: The folder; its name is that of the jobs.
-        submitted: When it was submitted, on this process's clock; long ago where another process did.
+        known: When it was known to be submitted, on this process's clock.
+        own: Whether this process submitted it.
     """
 
     folder: Path
-    submitted: float = -1e9
+    known: float = math.inf
+    own: bool = False
     _id: str | None = None
     _looked: float = -1e9
     _spoken: set[str] = field(default_factory=set)
@@ -124,8 +127,14 @@ class Batch:
         """Whether Slurm has it, or had; whoever is just submitting it is waited for. Raises as :meth:`id`."""
         if self._id is None and self._noted() is None:
             with submitting(self.folder.parent.parent):
-                return self.id() is not None
+                if self.id() is None:
+                    return False
+        self.see()
         return True
+
+    def see(self) -> None:
+        """Says that it is known by now."""
+        self.known = min(self.known, time.monotonic())
 
     def _noted(self) -> str | None:
         found = next(self.folder.glob("job-*"), None)
@@ -133,7 +142,7 @@ class Batch:
 
     def note(self, job_id: str) -> None:
         """Notes that it was submitted this moment."""
-        self._id, self.submitted = job_id, time.monotonic()
+        self._id, self.known, self.own = job_id, time.monotonic(), True
         (self.folder / f"job-{job_id}").touch()
 
     def last_words(self, task: int) -> dict[str, Any] | None:
@@ -207,7 +216,9 @@ class SlurmJob(Job):
         found = handles.submitted(self.run_dir)
         if found is None or found.executor != "slurm":
             return False
-        self.place(batch_of(self.run_dir, found.handle), int(found.handle["task"]))
+        batch = batch_of(self.run_dir, found.handle)
+        batch.see()
+        self.place(batch, int(found.handle["task"]))
         return True
 
     def is_overtaken(self) -> bool:
@@ -245,12 +256,12 @@ class SlurmJob(Job):
             self._ended = None
             return seen.state
         self._ended = self._ended or time.monotonic()
-        return "ended" if time.monotonic() - self._ended > BELIEVED_S or self._batch.submitted < 0 else "running"
+        return "ended" if time.monotonic() - self._ended > BELIEVED_S or not self._batch.own else "running"
 
     def _seen(self, batch: Batch) -> slurm.Seen | None:
         """How Slurm shows it; as waiting, where it cannot be asked; None where it has gone."""
         try:
-            return slurm.queue().seen(self.name, batch.submitted)
+            return slurm.queue().seen(self.name, batch.known)
         except Unreachable as error:
             return slurm.Seen("PENDING", str(error))
 
@@ -352,6 +363,7 @@ class SlurmExecutor(Executor):
         batch = batch_of(run_dir, handle)
         if not batch.submitted_before():
             return None
+        slurm.queue().look(batch.known)  # what was seen before it was submitted says nothing of it
         job = SlurmJob(run_dir)
         job.place(batch, int(handle["task"]))
         return job

@@ -6,11 +6,13 @@ import os
 import pytest
 from walking import Place
 
-from ablations import executor_options, handles
+from ablations import executor_options, handles, jobs
+from ablations.executors import _slurm_queue
 from ablations.executors import slurm as own
-from ablations.executors._slurm_queue import Seen
+from ablations.executors._slurm_queue import Queue, Seen
 from ablations.executors.base import Unreachable
-from ablations.store import FORMAT, RECORDED
+from ablations.plan import RunKey
+from ablations.store import FORMAT, RECORDED, Store
 
 
 def test_options_become_parameters_of_sbatch():
@@ -92,6 +94,48 @@ def test_whoever_leaves_waits_until_slurm_has_everything(tmp_path, monkeypatch):
     assert said[0].startswith("Slurm does not answer; trying again")
     assert said[1].startswith("Slurm has 2 runs as job 17, coin-")
     assert [handles.submitted(folder).handle["task"] for folder in folders] == [0, 1]
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_a_job_of_another_process_waits_until_the_queue_was_seen_after_it_was_submitted(adopted, tmp_path, monkeypatch):
+    asked, listed = [], []
+    queue = Queue()
+    monkeypatch.setattr(own.slurm, "queue", lambda: queue)
+    monkeypatch.setattr(_slurm_queue, "ask", lambda *command: asked.append(command) or "\n".join(listed))
+    run_dir, folder = tmp_path / "results" / "runs" / "a", tmp_path / "results" / "slurm" / "coin-1"
+    run_dir.mkdir(parents=True)
+    queue.look()  # before it was submitted: nothing is listed
+    folder.mkdir(parents=True)
+    (folder / "job-17").touch()
+    handles.record(run_dir, "slurm", {"batch": "coin-1", "task": 0})
+    listed.append("17_0|17|coin-1|PENDING|Priority")
+    if adopted:
+        job = own.SlurmJob(run_dir)
+        assert job.adopt()
+    else:
+        job = own.SlurmExecutor.attach(run_dir, handles.submitted(run_dir).handle)
+        assert len(asked) == 2, "what was seen before says nothing of it"
+    assert job.state() == "queued"
+    listed.clear()
+    queue.began -= 100.0
+    queue.look()
+    assert job.state() == "ended"
+
+
+def test_a_handle_that_has_been_replaced_meanwhile_is_not_forgotten(tmp_path, monkeypatch):
+    store, key = Store(tmp_path / "results"), RunKey("baseline", 0, "c" * 64)
+    run_dir = store.run_dir(key.run_id)
+    run_dir.mkdir(parents=True)
+
+    def attached(folder):
+        handles.record(folder, "slurm", {"batch": "new", "task": 1})
+
+    monkeypatch.setattr(jobs.executors, "attached", attached)
+    jobs.settle(store, [key])
+    assert handles.submitted(run_dir) is None, "without a handle nobody is asked"
+    handles.record(run_dir, "slurm", {"batch": "old", "task": 1})
+    jobs.settle(store, [key])
+    assert handles.submitted(run_dir).handle["batch"] == "new"
 
 
 def test_what_another_launch_has_had_completed_meanwhile_is_not_submitted(tmp_path, monkeypatch):
