@@ -2,6 +2,7 @@
 
     python benchmarks/gpu.py             # 45 M parameters at batch 32; full size at batch 128, input 128 and 256
     python benchmarks/gpu.py --size small --variants padded graphs
+    python benchmarks/gpu.py --size reference-128 --set training.precision=fp32 training.padding=maximum
     python benchmarks/gpu.py --same       # the losses of every variant beside those of the first, without dropout
     python benchmarks/gpu.py --dry-run   # every line of it but the recording, on a CPU
 
@@ -31,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ruamel.yaml import YAML
 from sizes import sized
 
 from ablations.naming.checkpoints import Checkpoints
@@ -93,6 +95,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--kernels", type=int, default=0, help="name so many of the longest kernels of every variant")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of the config, as in a study")
     parser.add_argument("--same", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args()
@@ -165,13 +168,19 @@ def prepared(case: str, **changes: Any) -> tuple[Config, Encoded]:
     return config, data
 
 
+def changes_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What ``--set`` asks for, with ``__`` for the dot in a key."""
+    pairs = (each.partition("=") for each in options.set)
+    return {key.replace(".", "__"): YAML(typ="safe").load(value) for key, _, value in pairs}
+
+
 def measured(case: str, options: argparse.Namespace) -> dict[str, Any]:
     """One case in one way: trains, times, profiles."""
     device = _device()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     compute_repeatably(device)
-    config, data = prepared(case, training__max_steps=10_000)
+    config, data = prepared(case, training__max_steps=10_000, **changes_of(options))
     trainer = Trainer(config, data, 0, device, lambda *_: None, [], Checkpoints(), None)
     steps, start = options.steps, time.perf_counter()
     for _ in range(steps):  # warms up: shapes are compiled or recorded

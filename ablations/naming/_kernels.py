@@ -13,7 +13,7 @@ from torch import Tensor
 from ablations.naming.operands import IGNORED, Dropout
 
 PROGRAMS = 1056  # that share the rows of a backward pass: eight for each multiprocessor of an H100
-ROWS, COLUMNS, WARPS = 2, 1024, 4  # of a block of the activation
+ROWS, ROWS_BACKWARD, COLUMNS, WARPS = 4, 2, 1024, 4  # of a block of the activation
 
 Pulls = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -339,14 +339,14 @@ def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
     rows, width = states.shape
     block = min(COLUMNS, triton.next_power_of_2(width))
     columns, out = triton.cdiv(width, block), torch.empty_like(states)
-    _gelu[(triton.cdiv(rows, 4), columns)](states, bias, out, rows, width, ROWS=4, BLOCK=block, num_warps=WARPS)
+    _gelu[(triton.cdiv(rows, ROWS), columns)](states, bias, out, rows, width, ROWS=ROWS, BLOCK=block, num_warps=WARPS)
 
     def pull(given: Tensor) -> tuple[Tensor, ...]:
         programs = _programs(rows, 2 * PROGRAMS // columns)
         to_states = torch.empty_like(states)
         sums = torch.empty(1, programs, width, device=states.device, dtype=torch.float32)
         _gelu_backward[(programs, columns)](
-            given, states, bias, to_states, sums, rows, width, ROWS=ROWS, BLOCK=block, num_warps=WARPS
+            given, states, bias, to_states, sums, rows, width, ROWS=ROWS_BACKWARD, BLOCK=block, num_warps=WARPS
         )
         return to_states, sums
 

@@ -58,7 +58,6 @@ class PackedLoss:
         self.tables = [
             part.word_embeddings.weight for part in (model.encoder.embeddings, model.decoder.bert.embeddings)
         ]
-        stacks.refresh()
 
     @torch.no_grad()
     def backward(self, batch: Packed, longest: int, longest_name: int, label_smoothing: float = 0.0) -> Tensor:

@@ -200,3 +200,20 @@ def test_the_share_is_dropped_and_masks_are_as_unlike_as_by_chance(dropout):
         for down, aside in ((1, 1), (64, 1), (3, 128)):
             two = each * each.roll(down, 0)
             assert (two * two.roll(aside, 1)).mean().abs() < 5 / 512
+
+
+def test_a_gpu_without_room_for_the_blocks_is_found_out(monkeypatch):
+    def full(*_, **__):
+        raise OutOfResources(106_000, 101_376, "shared memory")
+
+    from triton.runtime.errors import OutOfResources
+
+    attends = kernels()
+    sizes = DEVICE, torch.float16, 16, 33, 65, False
+    attends.launches.cache_clear()
+    assert attends.launches(*sizes)
+    attends.launches.cache_clear()
+    with monkeypatch.context() as small:
+        small.setattr(attends, "backward", full)
+        assert not attends.launches(*sizes)
+    attends.launches.cache_clear()
