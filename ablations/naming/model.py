@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers import BertGenerationConfig, BertGenerationDecoder, RobertaConfig, RobertaModel
 
 from ablations.naming.config import Config
@@ -16,6 +17,11 @@ from ablations.naming.heads import Decode, NamingModel, ParallelModel, SequenceM
 from ablations.naming.warmstart import load_pretrained, load_settings, warm_start
 from ablations.naming.wordset import NameWords
 from ablations.plan import seed_for
+
+DRAWS = {
+    *("normal_", "uniform_", "trunc_normal_"),
+    *("kaiming_normal_", "kaiming_uniform_", "xavier_normal_", "xavier_uniform_"),
+}
 
 
 def model_for(config: Config, data: Encoded, seed: int) -> NamingModel:
@@ -51,12 +57,26 @@ def build_model(
         DataError: A pretrained encoder cannot be loaded, or does not fit the decoder that is to start from it.
     """
     encoder = _encoder(config, vocabulary, special)
-    decoder = _decoder(config, encoder.config, special)
+    with _Undrawn():
+        decoder = _decoder(config, encoder.config, special)
     model = _with_head(config, encoder, decoder, special, decode, names)
     _initialise(model, config, seed)
     if config.decoder.pretrained:
         model.facts["warm_start"] = warm_start(decoder, encoder, config)
     return model
+
+
+class _Undrawn(TorchFunctionMode):
+    """In this no module draws its first values: all of them would be drawn anew, and that takes longest in building."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__ in DRAWS:
+            return self.leave(args[0] if args else kwargs["tensor"])
+        return func(*args, **(kwargs or {}))
+
+    def leave(self, tensor: Tensor) -> Tensor:
+        """What is done in place of drawing: nothing."""
+        return tensor
 
 
 def _decoder(config: Config, encoder: Any, special: Specials) -> Any:
@@ -116,24 +136,25 @@ def _encoder(config: Config, vocabulary: int, special: Specials) -> Any:
             hidden_dropout_prob=size.dropout,
             attention_probs_dropout_prob=size.attention_dropout,
         )
-    return RobertaModel(
-        RobertaConfig(
-            vocab_size=vocabulary,
-            hidden_size=config.model.hidden,
-            num_hidden_layers=size.layers,
-            num_attention_heads=size.heads,
-            intermediate_size=size.intermediate,
-            hidden_dropout_prob=size.dropout,
-            attention_probs_dropout_prob=size.attention_dropout,
-            max_position_embeddings=config.data.input_tokens + special.pad + 1,
-            type_vocab_size=1,
-            pad_token_id=special.pad,
-            bos_token_id=special.bos,
-            eos_token_id=special.eos,
-            attn_implementation="sdpa",
-        ),
-        add_pooling_layer=False,
-    )
+    with _Undrawn():
+        return RobertaModel(
+            RobertaConfig(
+                vocab_size=vocabulary,
+                hidden_size=config.model.hidden,
+                num_hidden_layers=size.layers,
+                num_attention_heads=size.heads,
+                intermediate_size=size.intermediate,
+                hidden_dropout_prob=size.dropout,
+                attention_probs_dropout_prob=size.attention_dropout,
+                max_position_embeddings=config.data.input_tokens + special.pad + 1,
+                type_vocab_size=1,
+                pad_token_id=special.pad,
+                bos_token_id=special.bos,
+                eos_token_id=special.eos,
+                attn_implementation="sdpa",
+            ),
+            add_pooling_layer=False,
+        )
 
 
 def _initialise(model: NamingModel, config: Config, seed: int) -> None:

@@ -2,13 +2,16 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
+from ablations.naming import model as model_module
 from ablations.naming.config import Config, Data, Decoder, Encoder, Model
 from ablations.naming.encoding import Specials
 from ablations.naming.flops import Sizes, forward_flops
 from ablations.naming.model import build_model, parameter_count
+from ablations.naming.wordset import NameWords
 
 SPECIALS = Specials()
 
@@ -38,6 +41,26 @@ def bodies():
 def all_logits(model, inputs, mask, names):
     shifted = torch.cat([torch.full((len(names), 1), SPECIALS.bos), names[:, :-1]], dim=1)
     return model.logits(inputs, mask, shifted, torch.arange(names.numel())).view(*names.shape, -1)
+
+
+@pytest.mark.parametrize("kind", ["sequence", "parallel", "set"])
+@pytest.mark.parametrize("shares", [True, False])
+def test_no_parameter_is_left_as_it_lay_in_memory(kind, shares, monkeypatch):
+    left = []
+
+    def leave(self, tensor):
+        left.append(tensor)
+        tensor.data.fill_(torch.nan)
+        return tensor
+
+    monkeypatch.setattr(model_module._Undrawn, "leave", leave)
+    config = config_of(kind=kind)
+    config = dataclasses.replace(config, model=Model(hidden=16, tie_embeddings=shares, share_embeddings=shares))
+    names = NameWords(("get", "value"), np.array([0.5, 0.3]), lambda ids: []) if kind == "set" else None
+    model = build_model(config, 50, SPECIALS, 0, None, names)
+    assert len(left) > 10
+    for name, each in [*model.named_parameters(), *model.named_buffers()]:
+        assert each.isfinite().all(), name
 
 
 @torch.no_grad()
