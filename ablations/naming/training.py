@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,14 +21,14 @@ from ablations.naming.cost import Cost, peak_memory_mb
 from ablations.naming.data import Encoded
 from ablations.naming.evaluation import Evaluated, evaluate, fixed_subset
 from ablations.naming.graphs import PackedBatch, Scorer, steps_for
-from ablations.naming.guard import Event, Guard, Log, RollBack, Taken, memory_named
+from ablations.naming.guard import Event, Guard, Log, RollBack, memory_named
 from ablations.naming.handover import TakenOver
 from ablations.naming.heads import NamingModel
+from ablations.naming.journal import Journal, Unread
 from ablations.naming.model import model_for
-from ablations.naming.optimisation import learning_rate, make_optimizer, train_step
+from ablations.naming.optimisation import learning_rate, make_optimizer, seed_dropout, train_step
 from ablations.plan import seed_for
 
-LOG_EVERY_STEPS = {"cpu": 1, "cuda": 10}  # losses stay on the device so long: reading one waits for it
 SET_ASIDE = 2  # batches, after a rollback: the batch whose loss was bad, and the one whose update came before it
 Rows = NDArray[np.int64]
 NO_ROWS: Rows = np.empty(0, dtype=np.int64)
@@ -153,7 +151,7 @@ class Trainer:
         self._scorer: Scorer | None = Scorer(self._model, config, device, times=validations)
         self._best, self._cost = Best(config.evaluation.select_by), Cost()
         self._guard = Guard(training, events, log, lambda rows: [data.train.ids[row] for row in rows])
-        self._journal = Journal(log, self._guard, LOG_EVERY_STEPS.get(device.type, 1))
+        self._journal = Journal(log, self._guard, device)
         self._checkpoints, self._before_step = checkpoints, before_step
         self._subset = fixed_subset(data.train, samples) if samples is not None else None
         self._resumed_at: list[int] = []
@@ -189,6 +187,7 @@ class Trainer:
             self._score_splits()
         if self._guard.rolls_back:
             self.keep()
+        self._journal.restart_clock()
 
     # -- steps ------------------------------------------------------------------------------------------------
 
@@ -210,11 +209,13 @@ class Trainer:
             rate = learning_rate(self.step, self.steps, self._config.training)
             loss, norm = self._stepped(upcoming, rate)
             tokens = int(batch.mask.sum() + batch.real.sum())
-            self._journal.add(_Unread(self.step, position, rows, loss, norm, rate, tokens))
+            self._journal.add(Unread(self.step, position, rows, loss, norm, rate, tokens))
             if self._packed is not None and self.step < self.steps:
                 self._upcoming = self._prepare()  # while the device computes, before anything waits for it
-            if self._journal.is_full or self.validation_is_due:
+            if self.validation_is_due:
                 self._journal.flush()  # waits for the device, so that its time is counted as training
+            elif self._journal.is_full:
+                self._journal.turn()
 
     def _prepare(self) -> _Upcoming:
         position, rows = next(self._order)
@@ -228,7 +229,7 @@ class Trainer:
     def _stepped(self, upcoming: _Upcoming, rate: float) -> tuple[Tensor, Tensor]:
         """The step itself: without padding on a GPU that can."""
         seed, batch = seed_for("dropout", self._seed) % 2**31 + self.step, upcoming.batch
-        torch.manual_seed(seed)
+        seed_dropout(seed, self._device)
         if self._packed is not None and upcoming.packed is not None:
             self._cost.add_step(batch, 3 * self._model.packed_flops(batch))
             return self._packed.step(upcoming.packed, rate, seed % 2**31)
@@ -435,64 +436,3 @@ class Trainer:
         self._take_up_order()
         self.keep()  # with the event in it: a run that is resumed knows how often it has returned
         self._log("rollback", failure.event["step"], self.step)
-
-
-@dataclass(frozen=True)
-class _Unread:
-    """A step whose loss and gradient norm still lie on the device."""
-
-    step: int
-    position: int
-    rows: Rows
-    loss: Tensor
-    norm: Tensor
-    rate: float
-    tokens: int
-
-
-class Journal:
-    """Logs the steps' values and has them judged, a few steps at a time where reading makes the device wait."""
-
-    def __init__(self, log: Log, guard: Guard, every: int):
-        self._log, self._guard, self._every = log, guard, every
-        self._steps: list[_Unread] = []
-        self._since = time.perf_counter()
-
-    def add(self, step: _Unread) -> None:
-        """Takes a step."""
-        self._steps.append(step)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it is time to write what it holds."""
-        return len(self._steps) >= self._every
-
-    def flush(self) -> None:
-        """Writes what it holds.
-
-        Raises:
-            Diverged: Training must not go on.
-            RollBack: It must return to the last checkpoint.
-        """
-        if not self._steps:
-            return
-        values = torch.stack([torch.stack([each.loss, each.norm.to(each.loss)]) for each in self._steps]).tolist()
-        elapsed_s = time.perf_counter() - self._since
-        for each, (loss, norm) in zip(self._steps, values, strict=True):
-            if math.isfinite(loss) and math.isfinite(norm):
-                self._log("train_loss", loss, each.step)
-                self._log("gradient_norm", norm, each.step)
-                self._log("learning_rate", each.rate, each.step)
-            self._guard.look(Taken(each.step, each.position, each.rows, loss, norm, each.rate))
-        self._log("tokens_per_s", sum(each.tokens for each in self._steps) / elapsed_s, self._steps[-1].step)
-        self._steps.clear()
-        self.restart_clock()
-
-    def drop(self) -> None:
-        """Forgets what it holds: those steps are undone."""
-        self._steps.clear()
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        """Counts tokens per second from now on: what lay between was no training."""
-        self._since = time.perf_counter()
