@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -31,19 +32,17 @@ def _step(values, means, squares, grads, copies, at, inside, factors, decay, bet
     tl.store(squares + at, square, mask=inside)
     tl.store(values + at, value, mask=inside)
     if COPIES:
-        tl.store(copies + at, value, mask=inside)
+        tl.store(copies + at, value, mask=inside & (copies.to(tl.int64) != 0))
 
 
 @triton.jit
-def _adamw(
-    places, factors, decay, beta1, beta2, eps, GRAD: tl.constexpr, COPY: tl.constexpr, SIZE: tl.constexpr
-):  # fmt: skip
+def _adamw(places, factors, decay, beta1, beta2, eps, KIND: tl.constexpr, SIZE: tl.constexpr):
     place = places + tl.program_id(0).to(tl.int64) * 6
     values = tl.multiple_of(tl.load(place).to(tl.pointer_type(tl.float32)), 16)
     means = tl.multiple_of(tl.load(place + 1).to(tl.pointer_type(tl.float32)), 16)
     squares = tl.multiple_of(tl.load(place + 2).to(tl.pointer_type(tl.float32)), 16)
-    grads = tl.multiple_of(tl.load(place + 3).to(tl.pointer_type(GRAD)), 16)
-    copies = tl.multiple_of(tl.load(place + 4).to(tl.pointer_type(COPY)), 16)
+    grads = tl.multiple_of(tl.load(place + 3).to(tl.pointer_type(KIND)), 16)
+    copies = tl.multiple_of(tl.load(place + 4).to(tl.pointer_type(KIND)), 16)
     at = tl.arange(0, SIZE)
     inside = at < tl.multiple_of(tl.load(place + 5), 16)
     _step(values, means, squares, grads, copies, at, inside, factors, decay, beta1, beta2, eps, True)
@@ -57,25 +56,25 @@ def _adamw_of(
     _step(values, means, squares, grads, values, at, at < size, factors, decay, beta1, beta2, eps, False)
 
 
-def places(tensors: Sequence[tuple[Tensor, ...]]) -> Tensor:
+def places(tensors: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]]) -> Tensor:
     """Where :func:`adamw` finds what it works on, ``(blocks, 6)``: five addresses and a size, for each block.
 
     Args:
-        tensors: Of each parameter its values, both of its moments, its gradients and the copy of its values; numbers
-            in each that 16 divides.
+        tensors: Of each parameter its values, both of its moments, its gradients and the copy of its values, if there
+            is one; numbers in each that 16 divides.
     """
     found = []
     for each in tensors:
-        for start in range(0, each[0].numel(), SIZE):
-            addresses = [part.data_ptr() + start * part.element_size() for part in each]
-            found.append([*addresses, min(SIZE, each[0].numel() - start)])
-    return torch.tensor(found, dtype=torch.int64, device=tensors[0][0].device)
+        size = each[0].numel()
+        starts = np.arange(0, size, SIZE)
+        columns = [0 * starts if part is None else part.data_ptr() + starts * part.element_size() for part in each]
+        found.append(np.stack([*columns, np.minimum(SIZE, size - starts)], axis=1))
+    return torch.from_numpy(np.concatenate(found)).to(tensors[0][0].device)
 
 
 def adamw(
-    places: Tensor, factors: Tensor, decay: float, betas: tuple[float, float], eps: float, grads: torch.dtype,
-    copies: torch.dtype,
-) -> None:  # fmt: skip
+    places: Tensor, factors: Tensor, decay: float, betas: tuple[float, float], eps: float, kind: torch.dtype
+) -> None:
     """A step of AdamW, and the copies in the precision of the products.
 
     Args:
@@ -85,11 +84,10 @@ def adamw(
         decay: Of the weights.
         betas: Of the moments.
         eps: Added to the root of the second moment.
-        grads: Precision of the gradients.
-        copies: Precision of the copies.
+        kind: Precision of gradients and copies.
     """
     kinds = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
-    _adamw[(len(places),)](places, factors, decay, *betas, eps, GRAD=kinds[grads], COPY=kinds[copies], SIZE=SIZE)
+    _adamw[(len(places),)](places, factors, decay, *betas, eps, KIND=kinds[kind], SIZE=SIZE)
 
 
 def adamw_of(
@@ -110,5 +108,5 @@ def try_out(device: str) -> None:
     """
     values, means, squares, grads, copies, factors = torch.zeros(6, 16, device=device)
     rule = 0.0, (0.9, 0.999), 1e-8
-    adamw(places([(values, means, squares, grads, copies)]), factors, *rule, torch.float32, torch.float32)
+    adamw(places([(values, means, squares, grads, copies)]), factors, *rule, torch.float32)
     adamw_of(values, means, squares, grads, factors, *rule)

@@ -7,7 +7,8 @@ at every run.
 Dropout draws a random number for each weight three times, so it must be cheap: each query and each key have an odd
 random number of 32 bits (a strong hash), and a weight's is the product of the two, modulo 2³². Products of one query by
 two keys, or of two by one, are as good as independent, for the factor between them is random as well. A query's number
-goes by its place in the batch and its head, a key's by its place in its sequence.
+goes by its place in the batch, its head and the site, a key's by its place in its sequence alone: those of a step are
+made once.
 """
 
 from __future__ import annotations
@@ -71,19 +72,22 @@ def _ends(block, size, seen_size, CAUSAL: tl.constexpr, ROWS: tl.constexpr, COLU
 
 
 @triton.jit
-def _numbers(places, seed, site, OTHERS: tl.constexpr):
-    """Odd random numbers of 32 bits, of queries or of the others."""
-    key = _mixed(_mixed(tl.load(seed).to(tl.uint32)) + site)
-    if OTHERS:
-        key = _mixed(key ^ 0x9E3779B9)
+def _odd(places, key):
+    """Odd random numbers of 32 bits."""
     return (_mixed(_mixed(places.to(tl.uint32) ^ key) ^ _mixed(key)) | 1).to(tl.int32, bitcast=True)
 
 
-@triton.jit(do_not_specialize=["site"])
-def _attention_numbers(numbers, seed, site, BLOCK: tl.constexpr):
-    """The keys' numbers, by place in the sequence: to hash anew for each weight's thread would take too long."""
+@triton.jit
+def _numbers(places, seed, site):
+    """The queries' numbers."""
+    return _odd(places, _mixed(_mixed(tl.load(seed).to(tl.uint32)) + site))
+
+
+@triton.jit
+def _attention_numbers(numbers, seed, BLOCK: tl.constexpr):
+    """The keys' numbers: to hash anew for each weight's thread would take too long."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(numbers + at, _numbers(at, seed, site, True))
+    tl.store(numbers + at, _odd(at, _mixed(_mixed(tl.load(seed).to(tl.uint32)) ^ 0x9E3779B9)))
 
 
 @triton.jit(do_not_specialize=["tokens"])
@@ -153,7 +157,7 @@ def _attention_forward(
     q = _load(query + (first * query_stride + head * WIDTH), query_stride, size - block * ROWS, ROWS, WIDTH, BLOCK)
     row_numbers = rows
     if HAS_DROPOUT:
-        row_numbers = _numbers((begin + rows) * heads + head, seed, site, False)
+        row_numbers = _numbers((begin + rows) * heads + head, seed, site)
     found = tl.zeros([ROWS, BLOCK], tl.float32)
     most = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
@@ -200,7 +204,7 @@ def _to_keys(
         if CAUSAL:
             weights = tl.where(columns[None, :] <= rows[:, None], weights, 0.0)
         if HAS_DROPOUT:  # the sign says which are kept: that takes fewer registers than their products
-            own = _numbers((begin + rows) * heads + head, seed, site, False)
+            own = _numbers((begin + rows) * heads + head, seed, site)
             weights = tl.where(own[:, None] * drawn[None, :] >= threshold, weights, -weights)
         grad = _load(given + start * given_stride, given_stride, size - start, ROWS, WIDTH, BLOCK)
         kept_weights = tl.maximum(weights, 0.0)
@@ -289,7 +293,7 @@ def _attention_backward(
             fall = tl.load(delta + rows, mask=inside, other=0.0)
             drawn = rows
             if HAS_DROPOUT:
-                drawn = _numbers((begin + rows) * heads + head, seed, site, False)
+                drawn = _numbers((begin + rows) * heads + head, seed, site)
             query_grad = tl.zeros([OWN_ROWS, BLOCK], tl.float32)
             whole, end = _ends(block, size, seen_size, CAUSAL, OWN_ROWS, OWN_COLUMNS)
             query_grad = _to_queries(
@@ -386,7 +390,7 @@ def _attention_at_once(
         level = tl.load(lse + rows, mask=rows < size, other=0.0) * LOG2E
         own = rows
         if HAS_DROPOUT:
-            own = _numbers((begin + rows) * heads + head, seed, site, False)
+            own = _numbers((begin + rows) * heads + head, seed, site)
         query_grad = _all_gradients(
             q, grad, level, fall, own, rows, key, value, to_key, to_value, numbers, key_stride, value_stride,
             to_key_stride, to_value_stride, seen_size, first > 0, scale, threshold, rescale,
@@ -455,14 +459,17 @@ def _at_once_blocks(width: int, longest_asking: int, longest_seen: int, mean: fl
     return _Blocks(128, _block(longest_seen, 32), 8, 2, 128)
 
 
-def _drawn(query: Tensor, longest_seen: int, dropout: float, seed: Tensor, site: int) -> Tensor:
-    """Random numbers of the keys of a sequence, as many as blocks read: they read beyond the end of a sequence."""
-    if dropout <= 0.0:
-        return seed
-    programs = triton.cdiv(longest_seen, LARGEST)
-    numbers = torch.empty(programs * LARGEST, device=query.device, dtype=torch.int32)
-    _attention_numbers[(programs,)](numbers, seed, site, BLOCK=LARGEST)
-    return numbers
+def numbers(seed: Tensor, longest: int) -> Tensor:
+    """Odd random numbers of a step by place in a sequence, int32; as many as blocks read: they read beyond its end.
+
+    Args:
+        seed: Of the step, int64, ``(1,)``, on the device.
+        longest: No sequence has more tokens.
+    """
+    programs = triton.cdiv(longest, LARGEST)
+    found = torch.empty(programs * LARGEST, device=seed.device, dtype=torch.int32)
+    _attention_numbers[(programs,)](found, seed, BLOCK=LARGEST)
+    return found
 
 
 def _wide(width: int) -> int:
@@ -474,7 +481,8 @@ def attention(
 ) -> tuple[Tensor, Callable[..., None]]:
     """See :func:`ablations.naming.fused.attention`."""
     spans = asking.starts, seen.starts, asking.longest, seen.longest
-    drawn = dropout.share, dropout.seed, dropout.site
+    by_place = numbers(dropout.seed, seen.longest) if seen.numbers is None else seen.numbers
+    drawn = dropout.share, dropout.seed, dropout.site, by_place
     out, lse = forward(query, key, value, *spans, *drawn, causal=causal)
 
     def pull(given: Tensor, to_query: Tensor, to_key: Tensor, to_value: Tensor) -> None:
@@ -511,7 +519,7 @@ def launches(
 
 def forward(
     query: Tensor, key: Tensor, value: Tensor, asking: Tensor, seen: Tensor, longest_asking: int, longest_seen: int,
-    dropout: float, seed: Tensor, site: int, *, causal: bool,
+    dropout: float, seed: Tensor, site: int, numbers: Tensor, *, causal: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Attention of each sequence to the one with the same place, and the logarithm of each sum of exponentials.
 
@@ -528,6 +536,7 @@ def forward(
         dropout: Probability, of the weights.
         seed: Of the step, int64, ``(1,)``, on the device.
         site: Which of the step's calls this is: each draws other numbers.
+        numbers: See :func:`numbers`.
         causal: Whether a token sees none behind itself; then both sequences are equally long.
 
     Returns:
@@ -536,7 +545,6 @@ def forward(
     tokens, heads, width = query.shape
     out = torch.empty(tokens, heads, width, device=query.device, dtype=query.dtype)
     lse = torch.empty(heads, tokens, device=query.device, dtype=torch.float32)
-    numbers = _drawn(query, longest_seen, dropout, seed, site)
     blocks = _forward_blocks(_wide(width), longest_asking, longest_seen)
     of_each = triton.cdiv(longest_asking, blocks.rows)
     _attention_forward[of_each * (len(asking) - 1) * heads,](
@@ -549,8 +557,8 @@ def forward(
 
 def backward(
     given: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, asking: Tensor, seen: Tensor,
-    longest_asking: int, longest_seen: int, dropout: float, seed: Tensor, site: int, to_query: Tensor, to_key: Tensor,
-    to_value: Tensor, *, causal: bool,
+    longest_asking: int, longest_seen: int, dropout: float, seed: Tensor, site: int, numbers: Tensor, to_query: Tensor,
+    to_key: Tensor, to_value: Tensor, *, causal: bool,
 ) -> None:  # fmt: skip
     """Writes the gradients of :func:`forward`; arguments as there.
 
@@ -563,7 +571,6 @@ def backward(
         to_value: Likewise.
     """
     tokens, heads, width = query.shape
-    numbers = _drawn(query, longest_seen, dropout, seed, site)
     strides = [each.stride(0) for each in (query, key, value, to_query, to_key, to_value)]
     rest = (numbers, seed, site, to_query, to_key, to_value, asking, seen, *strides, tokens, heads)
     threshold, rescale = kept_from(dropout)
@@ -599,3 +606,12 @@ def backward(
 def _scale(width: int) -> float:
     """Of scores, to the base of two."""
     return float(LOG2E.value / math.sqrt(width))
+
+
+def try_out(device: str) -> None:
+    """Runs the kernel that does not depend on the sizes once; for the others see :func:`launches`.
+
+    Raises:
+        Exception: Whatever keeps Triton from it.
+    """
+    numbers(torch.zeros(1, dtype=torch.int64, device=device), 1)

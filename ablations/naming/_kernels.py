@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from ablations.naming.operands import IGNORED, Dropout
+from ablations.naming.operands import AT_ONCE, IGNORED, Dropout
 
 PROGRAMS = 1056  # that share the rows of a backward pass: eight for each multiprocessor of an H100
+PROGRAMS_NORM = 792  # likewise, of two warps that take many registers: six for each
 ROWS, ROWS_BACKWARD, COLUMNS, WARPS = 4, 2, 1024, 4  # of a block of the activation
+ROWS_SUMMED, COLUMNS_SUMMED = 32, 64  # of a block of what is summed
+PARTS_ADDED, COLUMNS_ADDED = 256, 8  # of a block of what is added
 
 Pulls = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -74,6 +79,17 @@ def _add_norm(
     tl.store(scale_out + row, scale, mask=row < rows)
 
 
+@triton.jit
+def _row_of(given, whole, mean_in, scale_in, row, rows, at, width):
+    """A row of the gradient and of what was normalised, its mean and its scale; nought behind the last row."""
+    inside = (at < width) & (row < rows)
+    place = tl.cast(row, tl.int64) * width + at
+    grad = tl.load(given + place, mask=inside, other=0.0)
+    value = tl.load(whole + place, mask=inside, other=0.0)
+    mean = tl.load(mean_in + row, mask=row < rows, other=0.0)
+    return grad, value, mean, tl.load(scale_in + row, mask=row < rows, other=0.0)
+
+
 @triton.jit(do_not_specialize=["site", "threshold", "rows"])
 def _add_norm_backward(
     given, whole, mean_in, scale_in, weight, to_states, to_residual, sums, seed, site, threshold, rescale, rows, width,
@@ -86,13 +102,12 @@ def _add_norm_backward(
     to_weight = tl.zeros([BLOCK], tl.float32)
     to_shift = tl.zeros([BLOCK], tl.float32)
     to_bias = tl.zeros([BLOCK], tl.float32)
+    grad, value, mean, scale = _row_of(given, whole, mean_in, scale_in, program, rows, at, width)
     for row in range(program, rows, programs):
+        upcoming = _row_of(given, whole, mean_in, scale_in, row + programs, rows, at, width)  # on its way meanwhile
         place = tl.cast(row, tl.int64) * width + at
-        grad = tl.load(given + place, mask=inside, other=0.0).to(tl.float32)
-        value = tl.load(whole + place, mask=inside, other=0.0).to(tl.float32)
-        scale = tl.load(scale_in + row)
-        normed = tl.where(inside, (value - tl.load(mean_in + row)) * scale, 0.0)
-        scaled = grad * gain
+        normed = tl.where(inside, (value.to(tl.float32) - mean) * scale, 0.0)
+        scaled = grad.to(tl.float32) * gain
         along = tl.sum(normed * scaled, 0) / width
         level = tl.sum(scaled, 0) / width
         found = (scaled - (normed * along + level)) * scale
@@ -100,9 +115,10 @@ def _add_norm_backward(
         if HAS_DROPOUT:
             found = tl.where(_kept(seed, site, place, threshold), found * rescale, 0.0)
         tl.store(to_states + place, found, mask=inside)
-        to_weight += grad * normed
-        to_shift += grad
+        to_weight += grad.to(tl.float32) * normed
+        to_shift += grad.to(tl.float32)
         to_bias += tl.where(inside, found, 0.0)
+        grad, value, mean, scale = upcoming
     tl.store(sums + program * width + at, to_weight, mask=inside)
     tl.store(sums + (programs + program) * width + at, to_shift, mask=inside)
     tl.store(sums + (2 * programs + program) * width + at, to_bias, mask=inside)
@@ -173,6 +189,17 @@ def _embed_backward(
     tl.store(sums + (2 * programs + program) * width + at, to_extra, mask=inside)
 
 
+@triton.jit(do_not_specialize=["padding"])
+def _add_rows(taken, each, target, padding, width, BLOCK: tl.constexpr):
+    row = tl.load(each + tl.program_id(0))
+    if (row < 0) | (row == padding):
+        return
+    at = tl.arange(0, BLOCK)
+    place = target + row.to(tl.int64) * width + at
+    found = tl.load(taken + tl.program_id(0).to(tl.int64) * width + at, mask=at < width)
+    tl.store(place, tl.load(place, mask=at < width).to(tl.float32) + found, mask=at < width)
+
+
 @triton.jit(do_not_specialize=["rows"])
 def _gelu(states, bias, out, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -206,16 +233,57 @@ def _gelu_backward(
     tl.store(sums + program * width + at, tl.sum(to_bias, 0), mask=at < width)
 
 
-@triton.jit(do_not_specialize=["parts"])
-def _added(sums, out, parts, width, PARTS: tl.constexpr, BLOCK: tl.constexpr):
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
+@triton.jit(do_not_specialize=["rows"])
+def _summed(states, sums, rows, width, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    program, programs = tl.program_id(0), tl.num_programs(0)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    found = tl.zeros([ROWS, BLOCK], tl.float32)
+    for first in range(program * ROWS, rows, programs * ROWS):
+        row = first + tl.arange(0, ROWS)[:, None]
+        inside = (row < rows) & (at < width)[None, :]
+        found += tl.load(states + row.to(tl.int64) * width + at[None, :], mask=inside, other=0.0).to(tl.float32)
+    tl.store(sums + program * width + at, tl.sum(found, 0), mask=at < width)
+
+
+@triton.jit
+def _chosen(which, first, second, third, fourth):
+    """By selection, through which the compiler follows how even its arguments are."""
+    return tl.where(which < 2, tl.where(which == 0, first, second), tl.where(which == 2, third, fourth))
+
+
+@triton.jit(
+    do_not_specialize=[
+        "parts0",
+        "parts1",
+        "parts2",
+        "parts3",
+        "units0",
+        "units1",
+        "units2",
+        "units3",
+        "tiles0",
+        "tiles1",
+        "tiles2",
+    ]
+)
+def _added(
+    sums0, sums1, sums2, sums3, out0, out1, out2, out3, parts0, parts1, parts2, parts3, units0, units1, units2, units3,
+    tiles0, tiles1, tiles2, UNIT: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The programs up to ``tiles0`` are of the first sums, those up to ``tiles1`` of the second, and so on."""
+    tile = tl.program_id(0)
+    which = (tile >= tiles0).to(tl.int32) + (tile >= tiles1).to(tl.int32) + (tile >= tiles2).to(tl.int32)
+    tile -= _chosen(which, 0, tiles0, tiles1, tiles2)
+    parts = _chosen(which, parts0, parts1, parts2, parts3)
+    width = _chosen(which, units0, units1, units2, units3) * UNIT
+    tiles = tl.cdiv(width, BLOCK)
+    kind, at = tile // tiles, tile % tiles * BLOCK + tl.arange(0, BLOCK)
+    sums = _chosen(which, sums0, sums1, sums2, sums3) + kind.to(tl.int64) * parts * width
     found = tl.zeros([PARTS, BLOCK], tl.float32)
-    sums += tl.program_id(1).to(tl.int64) * parts * width
     for first in range(0, parts, PARTS):
         part = first + tl.arange(0, PARTS)[:, None]
-        found += tl.load(sums + part * width + at, mask=(part < parts) & (at < width), other=0.0)
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(out + tl.program_id(1) * width + at, tl.sum(found, 0), mask=at < width)
+        found += tl.load(sums + part * width + at[None, :], mask=(part < parts) & (at < width)[None, :], other=0.0)
+    tl.store(_chosen(which, out0, out1, out2, out3) + kind * width + at, tl.sum(found, 0), mask=at < width)
 
 
 @triton.jit
@@ -257,12 +325,35 @@ def cross_entropy(logits: Tensor, labels: Tensor, outputs: int, smoothing: float
     return losses.sum() / count, logits
 
 
-def added(sums: Tensor) -> Tensor:
+def added(several: Sequence[Tensor]) -> list[Tensor]:
     """See :func:`ablations.naming.fused.added`."""
-    kinds, parts, width = sums.shape
-    out = torch.empty(kinds, width, device=sums.device, dtype=torch.float32)
-    _added[(triton.cdiv(width, 8), kinds)](sums, out, parts, width, PARTS=512, BLOCK=8)
-    return out
+    found = []
+    for start in range(0, len(several), AT_ONCE):
+        found += _added_at_once(several[start : start + AT_ONCE])
+    return found
+
+
+def _added_at_once(several: Sequence[Tensor]) -> list[Tensor]:
+    outs = [torch.empty(len(each), each.shape[2], device=each.device, dtype=torch.float32) for each in several]
+    empty = AT_ONCE - len(several)
+    sums, targets = ([*each, *[each[0]] * empty] for each in (several, outs))
+    parts, widths = ([each.shape[at] for each in sums] for at in (1, 2))
+    unit = math.gcd(16, *widths)
+    tiles = [len(each) * triton.cdiv(each.shape[2], COLUMNS_ADDED) for each in several] + [0] * empty
+    ends = list(itertools.accumulate(tiles))
+    units = [width // unit for width in widths]
+    _added[(ends[-1],)](*sums, *targets, *parts, *units, *ends[:-1], UNIT=unit, PARTS=PARTS_ADDED, BLOCK=COLUMNS_ADDED)
+    return outs
+
+
+def summed(states: Tensor) -> Tensor:
+    """See :func:`ablations.naming.fused.summed`."""
+    rows, width = states.shape
+    columns = triton.cdiv(width, COLUMNS_SUMMED)
+    programs = max(1, min(PROGRAMS // columns, rows // ROWS_SUMMED))
+    sums = torch.empty(1, programs, width, device=states.device, dtype=torch.float32)
+    _summed[(programs, columns)](states, sums, rows, width, ROWS=ROWS_SUMMED, BLOCK=COLUMNS_SUMMED)
+    return sums
 
 
 def kept_from(share: float) -> tuple[int, float]:
@@ -307,6 +398,19 @@ def embed(
     return out, pull
 
 
+def add_rows(taken: Tensor, each: Tensor, target: Tensor, padding: int) -> None:
+    """Adds rows to those of a table.
+
+    Args:
+        taken: ``(rows, width)``, float32.
+        each: Where each row goes, ``(rows,)``, int32; negative: nowhere.
+        target: The table.
+        padding: A row of it that stays as it is.
+    """
+    width = taken.shape[1]
+    _add_rows[(len(each),)](taken, each, target, padding, width, BLOCK=triton.next_power_of_2(width))
+
+
 def add_norm(
     states: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor, eps: float, dropout: Dropout
 ) -> tuple[Tensor, Pulls]:
@@ -322,12 +426,12 @@ def add_norm(
     )  # fmt: skip
 
     def pull(given: Tensor) -> tuple[Tensor, ...]:
-        programs = _programs(rows, PROGRAMS)
+        programs = _programs(rows, PROGRAMS_NORM)
         to_states, to_residual = torch.empty_like(states), torch.empty_like(whole)
         sums = torch.empty(3, programs, width, device=whole.device, dtype=torch.float32)
         _add_norm_backward[(programs,)](
             given, whole, mean, scale, weight, to_states, to_residual, sums, *drawn, rows, width,
-            HAS_DROPOUT=drops, BLOCK=block, num_warps=1,
+            HAS_DROPOUT=drops, BLOCK=block, num_warps=2,
         )  # fmt: skip
         return to_states, to_residual, sums
 
@@ -367,5 +471,7 @@ def try_out(device: str) -> None:
         add_norm(states, bias, states, bias, bias, 1e-5, dropout),
         gelu(states, bias),
     ):
-        added(pull(out)[-1])
+        added([pull(out)[-1]])
+    added([summed(states)])
     cross_entropy(states, ids, 16, 0.1)
+    add_rows(states, ids, torch.zeros_like(states), 0)

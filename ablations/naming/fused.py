@@ -11,13 +11,13 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ablations.naming.operands import IGNORED, Dropout, Spans
+from ablations.naming.operands import IGNORED, Dropout, Rows, Spans
 from ablations.naming.stacks import give
 
 INTERPRETED = "TRITON_INTERPRET"  # 1: Triton's kernels run on a CPU, slowly: that is how tests compare them
@@ -35,41 +35,44 @@ def kernels(device: str) -> Any:
     if device != "cuda" and not (device == "cpu" and os.environ.get(INTERPRETED) == "1"):
         return None
     try:
-        from ablations.naming import _adamw, _kernels
+        from ablations.naming import _adamw, _attention, _kernels
 
-        _kernels.try_out(device)
-        _adamw.try_out(device)
+        for module in (_kernels, _adamw, _attention):
+            module.try_out(device)
     except Exception:  # no C compiler, a GPU that this Triton does not know: many libraries' own errors
         return None
     return _kernels
 
 
-def embed(ids: Tensor, positions: Tensor, module: Any, dropout: Dropout, kind: torch.dtype) -> tuple[Tensor, Pull]:
+def embed(
+    rows: Rows, positions: Tensor, module: Any, dropout: Dropout, kind: torch.dtype, to_words: Tensor
+) -> tuple[Tensor, Pull]:
     """``dropout(norm(word + position))`` of each token, ``(tokens, width)``, computed in float32.
 
-    The pull leaves the gradients by the parameters with them; it returns nothing.
+    The pull adds the gradient by the words and leaves those by the other parameters with them; it returns nothing.
 
     Args:
-        ids: Of the tokens, ``(tokens,)``.
-        positions: Of the tokens, likewise.
+        rows: Of the words.
+        positions: Of the tokens, ``(tokens,)``, int32.
         module: A model's embeddings; where it knows types of tokens, all are of the first.
         dropout: Of the normalised sum.
         kind: Precision of the result.
+        to_words: The gradient by the words, as the table.
     """
     words, places, norm = module.word_embeddings, module.position_embeddings, module.LayerNorm
     extra = module.token_type_embeddings.weight if hasattr(module, "token_type_embeddings") else None
-    found = kernels(ids.device.type)
+    found = kernels(positions.device.type)
     if found is not None:
         first = extra[0] if extra is not None else None
         tables = words.weight, places.weight, first, norm.weight, norm.bias
-        out, pull_sum = found.embed(ids, positions, *tables, norm.eps, dropout, kind)
+        out, pull_sum = found.embed(rows.ids, positions, *tables, norm.eps, dropout, kind)
     else:
 
         def plain(total: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
             normed = nn.functional.layer_norm(total, norm.normalized_shape, weight, shift, norm.eps)
             return nn.functional.dropout(normed, dropout.share).to(kind)
 
-        total = words(ids) + places(positions)
+        total = words(rows.ids) + places(positions)
         out, pull_plain = by_autograd(plain, total if extra is None else total + extra[0], norm.weight, norm.bias)
 
         def pull_sum(given: Tensor) -> tuple[Tensor, ...]:
@@ -78,9 +81,9 @@ def embed(ids: Tensor, positions: Tensor, module: Any, dropout: Dropout, kind: t
 
     def pull(given: Tensor) -> None:
         to_sum, sums = pull_sum(given)
-        to_weight, to_shift, to_extra = added(sums)
-        for table, rows in ((words, ids), (places, positions)):
-            give(table.weight, _by_row(to_sum, rows, table))
+        to_weight, to_shift, to_extra = added([sums])[0]
+        _add_rows(to_sum, rows, words, to_words)
+        give(places.weight, _by_row(to_sum, positions, len(places.weight), _padding(places)))
         if extra is not None:
             give(extra, torch.cat([to_extra[None], torch.zeros_like(extra[1:])]))
         give(norm.weight, to_weight)
@@ -89,11 +92,24 @@ def embed(ids: Tensor, positions: Tensor, module: Any, dropout: Dropout, kind: t
     return out, pull
 
 
-def _by_row(grad: Tensor, rows: Tensor, table: nn.Embedding) -> Tensor:
-    """The gradient by a table of which rows were taken; none goes to that of the padding."""
-    padding = -1 if table.padding_idx is None else table.padding_idx
-    found: Tensor = torch.ops.aten.embedding_dense_backward(grad, rows, len(table.weight), padding, False)
+def _add_rows(grad: Tensor, rows: Rows, table: nn.Embedding, target: Tensor) -> None:
+    """Adds the gradient by a table, of whose rows a batch takes few; none goes to that of the padding."""
+    found = kernels(grad.device.type)
+    if found is None:
+        target += _by_row(grad, rows.ids, len(table.weight), _padding(table))
+    else:
+        taken = _by_row(grad, rows.slots, len(rows.slots), -1)
+        found.add_rows(taken, rows.each, target, _padding(table))
+
+
+def _by_row(grad: Tensor, rows: Tensor, count: int, padding: int) -> Tensor:
+    """Sums over the tokens that take a row, for each of so many rows."""
+    found: Tensor = torch.ops.aten.embedding_dense_backward(grad, rows, count, padding, False)
     return found
+
+
+def _padding(table: nn.Embedding) -> int:
+    return -1 if table.padding_idx is None else table.padding_idx
 
 
 def add_norm(
@@ -176,15 +192,41 @@ def cross_entropy(logits: Tensor, labels: Tensor, outputs: int, smoothing: float
     return loss, pull(torch.ones_like(loss))[0]
 
 
-def added(sums: Tensor) -> Tensor:
-    """Sums over the parts, ``(kinds, width)``.
+def summed(states: Tensor) -> Tensor:
+    """Parts of the sums over the tokens, in float32, ``(1, parts, width)``: see :func:`added`.
 
     Args:
-        sums: ``(kinds, parts, width)``.
+        states: ``(tokens, width)``.
     """
-    found = kernels(sums.device.type)
-    ours: Tensor = sums.sum(1) if found is None else found.added(sums)
+    found = kernels(states.device.type)
+    ours: Tensor = states.sum(0, dtype=torch.float32)[None, None] if found is None else found.summed(states)
     return ours
+
+
+def added(several: Sequence[Tensor]) -> list[Tensor]:
+    """Sums over the parts, ``(kinds, width)`` of each.
+
+    Args:
+        several: ``(kinds, parts, width)``; one alone is too little to keep a GPU busy.
+    """
+    found = kernels(several[0].device.type)
+    ours: list[Tensor] = [each.sum(1) for each in several] if found is None else found.added(several)
+    return ours
+
+
+def numbers(seed: Tensor, longest: int, kind: torch.dtype) -> Tensor | None:
+    """By what :func:`attention` draws in a step; None where it needs nothing.
+
+    Args:
+        seed: Of the step, int64, ``(1,)``, on the device.
+        longest: No sequence has more tokens.
+        kind: Precision of keys and values.
+    """
+    if kernels(seed.device.type) is None or kind not in HALVES:
+        return None
+    from ablations.naming import _attention
+
+    return _attention.numbers(seed, longest)
 
 
 def attention(

@@ -1,9 +1,9 @@
 """Steps and scores on a GPU: training over real tokens alone (``layers.py``), both recorded as CUDA graphs.
 
 A graph repeats what it has recorded, on the same memory. So batches are filled up to a few shapes, each with a buffer
-and a graph of its own, and what changes (the rate, the seed of dropout) lies on the device, too. The first step of a
-shape is taken without a graph, which warms up what it needs, the second one is recorded. On a CPU nothing is recorded,
-the same steps are computed: tests compare them with the plain ones.
+and a graph of its own, and what changes (the rate, the seed of dropout) lies on the device, too. The first step of all
+is taken without a graph, which warms up what steps need; of every shape the first one after it is recorded. On a CPU
+nothing is recorded, the same steps are computed: tests compare them with the plain ones.
 """
 
 from __future__ import annotations
@@ -75,23 +75,22 @@ class PackedBatch:
 
     Attributes:
         host: In memory that a GPU reads by itself.
-        samples: In the batch.
         tokens: Of the bodies, fillers included.
         name_tokens: Of the names, likewise.
     """
 
     host: Tensor
-    samples: int
     tokens: int
     name_tokens: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Recorded:
-    """The buffer of one shape; once it is recorded, its graph, and the loss and the norm that a step leaves."""
+    """The buffer of one shape, its graph, and the loss and the norm that a step leaves."""
 
     buffer: Tensor
-    step: tuple[Any, tuple[Tensor, Tensor]] | None = None
+    graph: Any
+    found: tuple[Tensor, Tensor]
 
 
 class PackedSteps:
@@ -111,18 +110,20 @@ class PackedSteps:
         with autocast(config.training, device):
             half = torch.is_autocast_enabled(device.type)
         self._loss = PackedLoss(model, config, torch.bfloat16 if half else torch.float32)
-        self._update = Update(optimizer, self._loss.stacks, self._loss.tables, config.training.gradient_clip)
-        self._first, self._samples = first_position(model), config.training.batch_samples
-        self._multiple = max(FEWEST_TOKENS, self._samples * config.data.input_tokens // SHAPES)
+        self._update = Update(optimizer, self._loss.stacks, config.training.gradient_clip)
+        self._first, samples = first_position(model), config.training.batch_samples
+        self._multiple = max(FEWEST_TOKENS, samples * config.data.input_tokens // SHAPES)
+        self._name_multiple = 2 * samples
         self._longest = max(2, config.data.input_tokens)
         self._longest_name = max(LONG_NAME, config.data.output_tokens)
-        self._fillers = max(  # so many that none is longer than a body, or a name
-            -(-(self._multiple - 1) // (self._longest - 1)), -(-(2 * self._samples - 1) // (self._longest_name - 1))
+        fillers = max(  # so many that none is longer than a body, or a name
+            -(-(self._multiple - 1) // (self._longest - 1)), -(-(self._name_multiple - 1) // (self._longest_name - 1))
         )
-        self._most = _rounded(self._samples * self._longest + self._fillers, FEWEST_TOKENS)
+        self._sequences = samples + fillers  # the last batch of an epoch has fewer samples, and the more fillers
+        self._most = _rounded(samples * self._longest + fillers, FEWEST_TOKENS)
         self._by_shape: dict[tuple[int, int], _Recorded] = {}
         self._on_gpu = device.type == "cuda"
-        self.records = way(device) == "graphs"
+        self.records, self._is_warm = way(device) == "graphs", False
         if self._on_gpu:
             self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
             rate = torch.zeros((), device=device)
@@ -135,29 +136,29 @@ class PackedSteps:
         kernels = fused.kernels(self._device.type)
         return {
             "tokens": "packed",
-            "recorded_shapes": sum(each.step is not None for each in self._by_shape.values()),
+            "recorded_shapes": len(self._by_shape),
             "fused_by": f"triton {kernels.triton.__version__}" if kernels is not None else None,
         }
 
     def pack(self, batch: Batch) -> PackedBatch:
         """A padded batch as :meth:`step` takes it."""
-        fillers = self._fillers
+        fillers = self._sequences - len(batch.rows)
         tokens = min(_rounded(int(batch.mask.sum()) + fillers, self._multiple), self._most)
-        name_tokens = _rounded(int(batch.real.sum()) + fillers, 2 * self._samples)
-        packed = pack(batch, self._model.special, self._first, tokens, name_tokens, fillers)
+        name_tokens = _rounded(int(batch.real.sum()) + fillers, self._name_multiple)
+        packed = pack(batch, self._model.special, self._first, tokens, name_tokens, self._sequences)
         host = torch.from_numpy(np.insert(packed, 0, 0))
-        return PackedBatch(host.pin_memory() if self._on_gpu else host, len(batch.rows), tokens, name_tokens)
+        return PackedBatch(host.pin_memory() if self._on_gpu else host, tokens, name_tokens)
 
     def step(self, batch: PackedBatch, rate: float, seed: int) -> tuple[Tensor, Tensor]:
         """As :func:`~ablations.naming.optimisation.train_step`, of which it is another way to compute.
 
         Args:
-            batch: On the host.
+            batch: On the host; one that is given again is overwritten while it may still be read.
             rate: Learning rate.
             seed: Of dropout, 0 to 2**31 - 1.
         """
         batch.host[0] = seed
-        shape = batch.samples, batch.tokens, batch.name_tokens
+        shape = batch.tokens, batch.name_tokens
         if not self._on_gpu:
             set_rate(self._optimizer, rate)
             return self._compute(batch.host, *shape)
@@ -168,36 +169,36 @@ class PackedSteps:
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
         return found
 
-    def _on_stream(self, host: Tensor, samples: int, tokens: int, name_tokens: int) -> tuple[Tensor, Tensor]:
+    def _on_stream(self, host: Tensor, tokens: int, name_tokens: int) -> tuple[Tensor, Tensor]:
         recorded = self._by_shape.get((tokens, name_tokens))
-        if recorded is None and samples == self._samples:
-            self._by_shape[tokens, name_tokens] = _Recorded(torch.empty_like(host, device=self._device))
-        elif recorded is not None and recorded.step is None and self.records and samples == self._samples:
-            self._record(recorded, tokens, name_tokens)
-        if recorded is None or recorded.step is None or samples != self._samples:
-            return self._compute(host.to(self._device, non_blocking=True), samples, tokens, name_tokens)
-        graph, (loss, norm) = recorded.step
+        if recorded is None and self.records and self._is_warm:
+            recorded = self._record(torch.empty_like(host, device=self._device), tokens, name_tokens)
+        self._is_warm = True
+        if recorded is None:
+            return self._compute(host.to(self._device, non_blocking=True), tokens, name_tokens)
         recorded.buffer.copy_(host, non_blocking=True)
-        graph.replay()
+        recorded.graph.replay()
+        loss, norm = recorded.found
         return loss.clone(), norm.clone()
 
-    def _record(self, recorded: _Recorded, tokens: int, name_tokens: int) -> None:
+    def _record(self, buffer: Tensor, tokens: int, name_tokens: int) -> _Recorded | None:
         """Records a step; where there is no memory for it, this one and all further shapes go on without."""
         try:
-            recorded.step = _captured(
-                self._pool, self._device, lambda: self._compute(recorded.buffer, self._samples, tokens, name_tokens)
-            )
+            graph, found = _captured(self._pool, self._device, lambda: self._compute(buffer, tokens, name_tokens))
         except RuntimeError as error:
             if not ran_out(error):
                 raise
             self.records = False
             self._optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
+            return None
+        recorded = self._by_shape[tokens, name_tokens] = _Recorded(buffer, graph, found)
+        return recorded
 
-    def _compute(self, buffer: Tensor, samples: int, tokens: int, name_tokens: int) -> tuple[Tensor, Tensor]:
+    def _compute(self, buffer: Tensor, tokens: int, name_tokens: int) -> tuple[Tensor, Tensor]:
         self._loss.stacks.refresh()
         self._loss.seed.copy_(buffer[:1])
-        batch = Packed.of(buffer[1:], samples + self._fillers, tokens, name_tokens)
+        batch = Packed.of(buffer[1:], self._sequences, tokens, name_tokens)
         loss = self._loss.backward(batch, self._longest, self._longest_name, self._config.training.label_smoothing)
         return loss, self._update.take()
 
@@ -216,6 +217,7 @@ class Scorer:
         self._model, self._config, self._device = model, config, device
         self._records = way(device) == "graphs" and times >= WORTH and _asks_nothing_back(model)
         self._recorded: dict[tuple[int, int], tuple[Any, Scored, Split, Tensors]] = {}
+        self._is_warm = False
         if self._records:
             self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
@@ -242,7 +244,9 @@ class Scorer:
         self._model.asks = False
         try:
             with torch.cuda.stream(self._stream):
-                self._compute(tensors)  # warms up what it needs
+                if not self._is_warm:
+                    self._compute(tensors)
+                    self._is_warm = True
                 graph, scored = _captured(self._pool, self._device, lambda: self._compute(tensors))
         except RuntimeError as error:
             if not ran_out(error):
@@ -270,12 +274,13 @@ def _asks_nothing_back(model: NamingModel) -> bool:
 def _captured(pool: Any, device: torch.device, compute: Callable[[], T]) -> tuple[Any, T]:
     """A graph of what is computed, and where it leaves what it finds.
 
-    The cache is emptied first where a capture may want its memory, for it cannot do so itself.
+    The cache is emptied first where a capture may want its memory, for it cannot do so itself. Kernels may be loaded
+    meanwhile, which stricter captures refuse.
     """
     if torch.cuda.mem_get_info(device)[0] < torch.cuda.memory_reserved(device):
         torch.cuda.empty_cache()
     graph = torch.cuda.CUDAGraph()
-    graph.capture_begin(pool, "thread_local")
+    graph.capture_begin(pool, "relaxed")
     try:
         found = compute()
     except BaseException:

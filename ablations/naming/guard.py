@@ -194,6 +194,7 @@ def _stop(taken: Taken, threshold: float | None, kind: str, after: str) -> NoRet
 NO_MEMORY = (  # in errors of no type of their own
     "can't allocate memory",  # the CPU's allocator
     "CUDA error: out of memory",  # the driver, as for graphs
+    "Triton Error [CUDA]: out of memory",  # as it loads a kernel
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
 

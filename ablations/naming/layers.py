@@ -12,6 +12,7 @@ the inputs, and leaves those by the parameters where an optimizer looks for them
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from ablations.naming.config import Config
-from ablations.naming.fused import add_norm, added, attention, cross_entropy, embed, gelu
+from ablations.naming.fused import add_norm, added, attention, cross_entropy, embed, gelu, numbers, summed
 from ablations.naming.heads import NamingModel
-from ablations.naming.operands import Dropout, Spans
+from ablations.naming.operands import AT_ONCE, Dropout, Spans
 from ablations.naming.packed import Packed
 from ablations.naming.stacks import Stacks, give
 
@@ -41,23 +42,23 @@ class PackedLoss:
     Attributes:
         stacks: The matrices; see there for who brings parameters and copies into line.
         seed: Of dropout, int64, ``(1,)``, on the device.
-        tables: Parameters that get gradients in other ways than by products, too.
     """
 
     def __init__(self, model: NamingModel, config: Config, kind: torch.dtype):
         self._model, self._config, self._kind = model, config, kind
         self.stacks = Stacks(kind)
         self.seed = torch.zeros(1, dtype=torch.int64, device=next(model.parameters()).device)
-        self._site = 0
-        stacks, names = self.stacks, model.decoder.bert.encoder.layer
-        self._bodies = [_Layer(layer, stacks) for layer in model.encoder.encoder.layer]
-        self._names = [_Layer(layer, stacks) for layer in names]
+        self._site, self._sums = 0, _Sums()
+        stacks, sums, names = self.stacks, self._sums, model.decoder.bert.encoder.layer
+        self._bodies = [_Layer(layer, stacks, sums) for layer in model.encoder.encoder.layer]
+        self._names = [_Layer(layer, stacks, sums) for layer in names]
         crossings = [layer.crossattention.self for layer in names]
-        self._seen = _Product(stacks, [part for each in crossings for part in (each.key, each.value)])
-        self._head = _Product(stacks, [model.decoder.lm_head.decoder], multiple=ROWS)
-        self.tables = [
-            part.word_embeddings.weight for part in (model.encoder.embeddings, model.decoder.bert.embeddings)
-        ]
+        self._seen = _Product(stacks, sums, [part for each in crossings for part in (each.key, each.value)])
+        self._head = _Product(stacks, sums, [model.decoder.lm_head.decoder], multiple=ROWS)
+        self._to_words, self._to_name_words = (
+            stacks.gradient(part.word_embeddings.weight)
+            for part in (model.encoder.embeddings, model.decoder.bert.embeddings)
+        )
 
     @torch.no_grad()
     def backward(self, batch: Packed, longest: int, longest_name: int, label_smoothing: float = 0.0) -> Tensor:
@@ -70,23 +71,24 @@ class PackedLoss:
             label_smoothing: Share of the probability spread over all tokens, 0 to 1.
         """
         self._site = 0
+        self._sums.drop()
         encoder, decoder = self._model.encoder, self._model.decoder
-        bodies, names = Spans(batch.bodies, longest), Spans(batch.names, longest_name)
-        embedded, pull_embedded = self._embed(encoder.embeddings, encoder.config, batch.ids, batch.positions)
+        drawn = numbers(self.seed, max(longest, longest_name), self._kind)
+        bodies, names = Spans(batch.bodies, longest, drawn), Spans(batch.names, longest_name, drawn)
+        embedded, pull_embedded = embed(
+            batch.ids, batch.positions, encoder.embeddings, self._hidden_dropout(encoder), self._kind, self._to_words
+        )
         encoded, pull_bodies = self._encode(embedded, bodies)
-        named, pull_named = self._embed(decoder.bert.embeddings, decoder.config, batch.name_ids, batch.name_positions)
+        own = decoder.bert.embeddings, self._hidden_dropout(decoder), self._kind, self._to_name_words
+        named, pull_named = embed(batch.name_ids, batch.name_positions, *own)
         states, pull_names = self._decode(named, encoded, names, bodies)
         loss, to_logits = cross_entropy(self._head(states), batch.labels, self._model.outputs, label_smoothing)
         to_named, to_encoded = pull_names(self._head.pull(to_logits, states))
         pull_named(to_named)
         pull_embedded(pull_bodies(to_encoded))
+        self._sums.give()
         self.stacks.collect()
         return loss
-
-    def _embed(
-        self, module: Any, config: Any, ids: Tensor, positions: Tensor
-    ) -> tuple[Tensor, Callable[[Tensor], None]]:
-        return embed(ids, positions, module, self._dropout(config.hidden_dropout_prob), self._kind)
 
     def _encode(self, states: Tensor, bodies: Spans) -> tuple[Tensor, Pull]:
         pulls, config = list[Pull](), self._model.encoder.config
@@ -157,6 +159,9 @@ class PackedLoss:
         query, key, value = states
         return attention(query, key, value, asking, seen, dropout, causal=causal)
 
+    def _hidden_dropout(self, part: Any) -> Dropout:
+        return self._dropout(part.config.hidden_dropout_prob)
+
     def _dropout(self, share: float) -> Dropout:
         self._site += 1
         return Dropout(share, self.seed, self._site)
@@ -170,7 +175,7 @@ class PackedLoss:
             def pull(given: Tensor) -> Tensor:
                 to_wide, to_states = pull_out(given)
                 to_product, sums = pull_wide(to_wide)
-                give(bias, added(sums)[0])
+                self._sums.take([bias], sums)
                 return layer.wide.pull(to_product, states, to_states)
 
             return out, pull
@@ -186,8 +191,7 @@ class PackedLoss:
 
         def pull(given: Tensor) -> tuple[Tensor, Tensor]:
             to_product, to_residual, sums = pull_norm(given)
-            for parameter, grad in zip(parameters, added(sums), strict=True):
-                give(parameter, grad)
+            self._sums.take(parameters, sums)
             return product.pull(to_product, states), to_residual
 
         return out, pull
@@ -196,18 +200,47 @@ class PackedLoss:
 Part = Callable[[Tensor], tuple[Tensor, Pull]]
 
 
+class _Sums:
+    """Gradients that are sums over tokens: they are left in parts until there are enough to be added at once."""
+
+    def __init__(self) -> None:
+        self._taken: list[tuple[Sequence[nn.Parameter], Tensor]] = []
+
+    def take(self, parameters: Sequence[nn.Parameter], parts: Tensor) -> None:
+        """Takes parts, ``(kinds, parts, width)``: of each kind, and of so many columns, is what each parameter gets."""
+        self._taken.append((parameters, parts))
+        if len(self._taken) == AT_ONCE:
+            self.give()
+
+    def drop(self) -> None:
+        """Forgets what a step that was broken off has left."""
+        self._taken.clear()
+
+    def give(self) -> None:
+        """Adds what was taken and leaves it with the parameters."""
+        if not self._taken:
+            return
+        for (parameters, _), sums in zip(self._taken, added([parts for _, parts in self._taken]), strict=True):
+            grads, end = sums.flatten(), 0
+            for parameter in parameters:
+                end += len(parameter)
+                give(parameter, grads[end - len(parameter) : end])
+        self._taken.clear()
+
+
 class _Product:
     """Products of one input as one; with biases where more than one is joined, or asked for.
 
     Args:
         stacks: Where the matrices go.
+        sums: Where the gradients by the biases go.
         parts: The products.
         biased: Whether their biases are added here.
         multiple: Of which the number of outputs is to be one.
     """
 
-    def __init__(self, stacks: Stacks, parts: Sequence[Any], *, biased: bool = True, multiple: int = 1):
-        self._matrix = stacks.stack([each.weight for each in parts], multiple)
+    def __init__(self, stacks: Stacks, sums: _Sums, parts: Sequence[Any], *, biased: bool = True, multiple: int = 1):
+        self._sums, self._matrix = sums, stacks.stack([each.weight for each in parts], multiple)
         self._biases: list[Any] = [each.bias for each in parts] if biased else []
         self._bias = stacks.copy(self._biases, multiple) if biased else None
 
@@ -218,26 +251,23 @@ class _Product:
         """The gradient by the states, and what is to be added to it, which is overwritten."""
         torch.mm(given.t(), states, out=self._matrix.grad)
         if self._biases:
-            sums, end = given.sum(0, dtype=torch.float32), 0
-            for bias in self._biases:
-                end += len(bias)
-                give(bias, sums[end - len(bias) : end])
+            self._sums.take(self._biases, summed(given))
         return given @ self._matrix.value if plus is None else plus.addmm_(given, self._matrix.value)
 
 
 class _Layer:
     """The matrices of one layer."""
 
-    def __init__(self, module: Any, stacks: Stacks):
-        own = module.attention.self
+    def __init__(self, module: Any, stacks: Stacks, sums: _Sums):
+        own, product = module.attention.self, functools.partial(_Product, stacks, sums)
         self.module = module
-        self.own = _Product(stacks, [own.query, own.key, own.value])
-        self.own_out = _Product(stacks, [module.attention.output.dense], biased=False)
+        self.own = product([own.query, own.key, own.value])
+        self.own_out = product([module.attention.output.dense], biased=False)
         if hasattr(module, "crossattention"):
-            self.query = _Product(stacks, [module.crossattention.self.query])
-            self.bodies_out = _Product(stacks, [module.crossattention.output.dense], biased=False)
-        self.wide = _Product(stacks, [module.intermediate.dense], biased=False)
-        self.narrow = _Product(stacks, [module.output.dense], biased=False)
+            self.query = product([module.crossattention.self.query])
+            self.bodies_out = product([module.crossattention.output.dense], biased=False)
+        self.wide = product([module.intermediate.dense], biased=False)
+        self.narrow = product([module.output.dense], biased=False)
 
 
 def _by_head(projected: Tensor, parts: int, config: Any) -> Tensor:

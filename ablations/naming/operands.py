@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 IGNORED = -100  # the label that cross-entropy passes over
+AT_ONCE = 4  # sums that one kernel adds
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,30 @@ class Dropout:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Which rows of a table tokens take.
+
+    Attributes:
+        ids: The row of each token, ``(tokens,)``, int32.
+        each: Every row that is taken, once, and -1 behind them, likewise.
+        slots: Where in ``each`` a token's row is, likewise.
+    """
+
+    ids: Tensor
+    each: Tensor
+    slots: Tensor
+
+
+@dataclass(frozen=True)
 class Spans:
-    """Where sequences begin, and the end, ``(sequences + 1,)`` int32, and the most tokens that one has."""
+    """Sequences, one after the other.
+
+    Attributes:
+        starts: Where each begins, and the end, ``(sequences + 1,)``, int32.
+        longest: None has more tokens.
+        numbers: By which attention to them draws, by place in a sequence (``fused.numbers``); None: it makes them.
+    """
 
     starts: Tensor
     longest: int
+    numbers: Tensor | None = None

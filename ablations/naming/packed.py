@@ -13,7 +13,7 @@ from torch import Tensor
 from ablations.naming.batches import Batch
 from ablations.naming.encoding import Specials
 from ablations.naming.heads import TAKE_4D_MASKS, NamingModel, SequenceModel
-from ablations.naming.operands import IGNORED
+from ablations.naming.operands import IGNORED, Rows
 
 LIMIT = 2**31  # elements from the first key of a body to the last: kernels count them in 32 bits
 FLASH = (8, 0)  # compute capability that flash attention needs; its heads are at most 256 wide
@@ -43,19 +43,19 @@ class Packed:
     """A batch on the device; behind the samples come sequences of fillers, whose labels are ignored.
 
     Attributes:
-        ids: Of the bodies' tokens, ``(tokens,)``.
+        ids: Of the bodies' tokens.
         positions: As the encoder counts them, ``(tokens,)``.
         bodies: Where each body begins, and the end, ``(sequences + 1,)``.
-        name_ids: Start mark and tokens of the names but the last, ``(name tokens,)``.
+        name_ids: Start mark and tokens of the names but the last.
         name_positions: ``(name tokens,)``.
         names: Where each name begins, and the end, ``(sequences + 1,)``.
         labels: The names' tokens, ``(name tokens,)``.
     """
 
-    ids: Tensor
+    ids: Rows
     positions: Tensor
     bodies: Tensor
-    name_ids: Tensor
+    name_ids: Rows
     name_positions: Tensor
     names: Tensor
     labels: Tensor
@@ -63,8 +63,9 @@ class Packed:
     @classmethod
     def of(cls, buffer: Tensor, sequences: int, tokens: int, name_tokens: int) -> Packed:
         """Views of what :func:`pack` has made."""
-        body, name, spans = tokens, name_tokens, sequences + 1
-        return cls(*torch.split(buffer, [body, body, spans, name, name, spans, name]))
+        sizes = [tokens] * 4 + [sequences + 1] + [name_tokens] * 4 + [sequences + 1, name_tokens]
+        parts = torch.split(buffer, sizes)
+        return cls(Rows(*parts[:3]), parts[3], parts[4], Rows(*parts[5:8]), *parts[8:])
 
 
 def first_position(model: NamingModel) -> int:
@@ -73,7 +74,9 @@ def first_position(model: NamingModel) -> int:
     return 0 if padding is None else padding + 1
 
 
-def pack(batch: Batch, special: Specials, first: int, tokens: int, name_tokens: int, fillers: int) -> NDArray[np.int32]:
+def pack(
+    batch: Batch, special: Specials, first: int, tokens: int, name_tokens: int, sequences: int
+) -> NDArray[np.int32]:
     """All of a batch in one array, filled up.
 
     Args:
@@ -82,21 +85,31 @@ def pack(batch: Batch, special: Specials, first: int, tokens: int, name_tokens: 
         first: See :func:`first_position`.
         tokens: Of the bodies, fillers included.
         name_tokens: Of the names, likewise.
-        fillers: Sequences to fill up with: a token at least for each.
+        sequences: Bodies, or names, and sequences to fill up with: these have a token each at least.
     """
-    pad = special.pad
+    pad, fillers = special.pad, sequences - len(batch.rows)
     in_bodies, bodies = _spans(batch.mask.astype(bool), tokens, fillers)
     in_names, names = _spans(batch.real, name_tokens, fillers)
     parts = (
-        _filled(batch.inputs[in_bodies], tokens, pad),
+        *_rows(_filled(batch.inputs[in_bodies], tokens, pad)),
         _filled(in_bodies[1] + first, tokens, max(0, first - 1)),
         bodies,
-        _filled(batch.shifted[in_names], name_tokens, pad),
+        *_rows(_filled(batch.shifted[in_names], name_tokens, pad)),
         _filled(in_names[1], name_tokens, 0),
         names,
         _filled(batch.labels[in_names], name_tokens, IGNORED),
     )
     return np.concatenate(parts).astype(np.int32)
+
+
+def _rows(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """See :class:`~ablations.naming.operands.Rows`."""
+    places = np.arange(len(ids))
+    last = np.empty(ids.max() + 1, dtype=np.int64)
+    last[ids] = places  # where each id comes last: that token stands for all that have it
+    standing = last[ids]
+    stands = standing == places
+    return ids, _filled(ids[stands], len(ids), -1), (stands.cumsum() - 1)[standing]
 
 
 def _spans(real: NDArray[np.bool_], size: int, fillers: int) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.int64]]:

@@ -18,7 +18,7 @@ class Stack:
 
     Attributes:
         value: ``(rows, ...)``, what the parameters were when they were last taken over, or their optimizer left here.
-        grad: Of the same shape and kind: whoever computes it overwrites all of it.
+        grad: Of the same shape and kind: whoever computes the product's overwrites all of it.
     """
 
     value: Tensor
@@ -40,6 +40,7 @@ class Stacks:
         self._copies: list[Tensor] = []
         self._parameters: list[Tensor] = []
         self._stacked: list[tuple[nn.Parameter, Tensor]] = []
+        self._emptied: list[Tensor] = []
 
     def stack(self, parameters: Iterable[nn.Parameter], multiple: int = 1) -> Stack:
         """A new stack.
@@ -64,8 +65,19 @@ class Stacks:
         self._parameters += found
         return value
 
-    def leave(self, parameters: Iterable[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor, Tensor]]:
-        """Leaves parameters to the caller from now on: returns each with its gradient here and the copy of its values.
+    def gradient(self, parameter: nn.Parameter) -> Tensor:
+        """Where to add what else there is to a parameter's gradient: in its stack, or in one that begins with zeros."""
+        for each, grad in self._stacked:
+            if each is parameter:
+                return grad
+        grad = torch.zeros_like(parameter, dtype=self._kind, memory_format=torch.contiguous_format)
+        self._stacked.append((parameter, grad))
+        self._emptied.append(grad)
+        return grad
+
+    def leave(self, parameters: Iterable[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor, Tensor | None]]:
+        """Leaves parameters to the caller from now on: returns each with its gradient here and the copy of its
+        values, if there is one.
 
         Args:
             parameters: Those are left that are in one stack alone and :func:`is_even`.
@@ -73,7 +85,7 @@ class Stacks:
         wanted, often = set(parameters), Counter(each for each, _ in self._stacked)
         left = {each for each in wanted if often[each] == 1 and is_even(each)}
         copies = {each: copy for each, copy in zip(self._parameters, self._copies, strict=True) if each in left}
-        found = [(each, grad, copies[each]) for each, grad in self._stacked if each in left]
+        found = [(each, grad, copies.get(each)) for each, grad in self._stacked if each in left]
         self.refresh()
         self._stacked = [pair for pair in self._stacked if pair[0] not in left]
         kept = [pair for pair in zip(self._parameters, self._copies, strict=True) if pair[0] not in left]
@@ -81,10 +93,12 @@ class Stacks:
         return found
 
     def refresh(self) -> None:
-        """Takes over the parameters' values."""
-        if self._parameters:
-            with torch.no_grad():
+        """Takes over the parameters' values, and empties what is only added to."""
+        with torch.no_grad():
+            if self._parameters:
                 torch._foreach_copy_(self._copies, self._parameters)
+            if self._emptied:
+                torch._foreach_zero_(self._emptied)
 
     def collect(self) -> None:
         """Adds the stacks' gradients to those of the parameters."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,9 @@ MOMENTS = "exp_avg", "exp_avg_sq"  # of AdamW, in the states of PyTorch's optimi
 class Update:
     """Steps of an optimizer.
 
-    Where there are Triton's kernels, one of them takes the step for all matrices whose gradients come from products
-    alone: it reads these gradients as the products leave them, and writes the copies that the next products read. So
-    it does for tables, from the gradients that the parameters have. Biases and the like are left to PyTorch.
+    Where there are Triton's kernels, one of them takes the step for all matrices whose gradients lie in stacks: it
+    reads them as the products leave them, and writes the copies that the next products read. So it does for other
+    tables, from the gradients that the parameters have. Biases and the like are left to PyTorch.
 
     Its states are those of PyTorch's optimizer, and lie where that keeps them. What is not to be seen by it: weights
     that are changed by others than it from one step to the next; whoever does that begins anew.
@@ -27,13 +26,10 @@ class Update:
     Args:
         optimizer: AdamW, or another one, which then takes all steps itself.
         stacks: Of the matrices.
-        apart: Parameters that get gradients in other ways than by products, too.
         limit: Of the norm; None for none.
     """
 
-    def __init__(
-        self, optimizer: torch.optim.Optimizer, stacks: Stacks, apart: Iterable[nn.Parameter], limit: float | None
-    ):
+    def __init__(self, optimizer: torch.optim.Optimizer, stacks: Stacks, limit: float | None):
         self._optimizer, self._stacks = optimizer, stacks
         self._limit = limit if limit is not None else math.inf
         self._group = optimizer.param_groups[0]
@@ -41,14 +37,14 @@ class Update:
         self._grads: list[Tensor] = []
         self._tables: list[tuple[nn.Parameter, Tensor, Tensor]] = []
         if fused.kernels(self._all[0].device.type) is not None and isinstance(optimizer, torch.optim.AdamW):
-            self._take_over(set(apart))
+            self._take_over()
 
-    def _take_over(self, apart: set[nn.Parameter]) -> None:
+    def _take_over(self) -> None:
         parameters, device = self._group["params"], self._all[0].device
         from ablations.naming import _adamw
 
         self._kernels = _adamw
-        taken = self._stacks.leave(set(parameters) - apart)
+        taken = self._stacks.leave(parameters)
         left = {each for each, _, _ in taken}
         tables = [each for each in parameters if each not in left and is_even(each)]
         own = [*(each for each, _, _ in taken), *tables]
@@ -66,7 +62,7 @@ class Update:
         self._tables = [(each, *self._moments(each)) for each in tables]
         if taken:
             self._grads = [grad for _, grad, _ in taken]
-            self._kinds = taken[0][1].dtype, taken[0][2].dtype
+            self._kind = taken[0][1].dtype
             blocks = [(each.detach(), *self._moments(each), grad, copy) for each, grad, copy in taken]
             self._places = self._kernels.places(blocks)
 
@@ -95,7 +91,7 @@ class Update:
         factors = torch.stack([clip.double(), rate, rate / unbiased[0], unbiased[1].rsqrt()]).float()
         rule = self._group["weight_decay"], self._group["betas"], self._group["eps"]
         if self._grads:
-            self._kernels.adamw(self._places, factors, *rule, *self._kinds)
+            self._kernels.adamw(self._places, factors, *rule, self._kind)
         for table, mean, square in self._tables:
             if table.grad is not None:
                 self._kernels.adamw_of(table.detach(), mean, square, table.grad, factors, *rule)

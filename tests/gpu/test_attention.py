@@ -67,7 +67,7 @@ def problem(sizes, seen_sizes, heads, width, *, dropout=0.0, causal=False, kind=
 
 def by_kernels(case: Problem) -> list[torch.Tensor]:
     """Output, log-sum-exp, gradients; the latter are views as well, of what held NaN before."""
-    common = (*case.spans(), case.dropout, case.seed, SITE)
+    common = (*case.spans(), case.dropout, case.seed, SITE, kernels().numbers(case.seed, case.spans()[-1]))
     out, lse = kernels().forward(case.query, case.key, case.value, *common, causal=case.causal)
     if len(case.query) == len(case.key):
         grads = list(torch.full_like(case.query, torch.nan)[:, None].repeat(1, 3, 1, 1).unbind(1))
@@ -92,8 +92,8 @@ def kept(seed: int, site: int, head: int, heads: int, rows, columns, dropout: fl
     def numbers(places, key):
         return mixed(mixed(np.asarray(places).astype(UINT) ^ key) ^ mixed(key)) | UINT(1)
 
-    key = mixed(mixed(np.array([seed], UINT)) + UINT(site))
-    own = numbers(np.asarray(rows) * heads + head, key)
+    key = mixed(np.array([seed], UINT))
+    own = numbers(np.asarray(rows) * heads + head, mixed(key + UINT(site)))
     product = own[:, None] * numbers(columns, mixed(key ^ UINT(0x9E3779B9)))[None, :]
     return torch.from_numpy(product.view(np.int32) >= round(dropout * 2**32) - 2**31).to(DEVICE)
 

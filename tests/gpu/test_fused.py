@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from ablations.naming import fused
-from ablations.naming.operands import IGNORED, Dropout
+from ablations.naming.operands import IGNORED, Dropout, Rows
 from ablations.naming.optimisation import compute_repeatably
+from ablations.naming.packed import _rows
 from ablations.naming.stacks import Stacks
 from ablations.naming.updates import Update
 
@@ -66,7 +67,7 @@ def test_fused_kernels_compute_what_pytorch_does(kind, width, rows):
     expected, pull_expected = fused.by_autograd(plain, *inputs)
     near(out, expected, kind)
     to_states, to_residual, sums = pull(grad)
-    to_weight, to_shift, to_bias = fused.added(sums)
+    to_weight, to_shift, to_bias = fused.added([sums])[0]
     found = to_states, to_bias, to_residual, to_weight, to_shift
     for mine, other in zip(found, pull_expected(grad), strict=True):
         assert mine.dtype == other.dtype
@@ -75,8 +76,24 @@ def test_fused_kernels_compute_what_pytorch_does(kind, width, rows):
     expected, pull_expected = fused.by_autograd(plain_gelu, states, bias)
     near(out, expected, kind)
     to_states, sums = pull(grad)
-    for mine, other in zip((to_states, *fused.added(sums)), pull_expected(grad), strict=True):
+    for mine, other in zip((to_states, *fused.added([sums])[0]), pull_expected(grad), strict=True):
         near(mine, other, kind)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, HALF])
+@pytest.mark.parametrize("shape", [(1, 5), (700, 192), (3000, 264)])
+def test_sums_over_tokens_are_pytorchs(kind, shape):
+    states = torch.randn(shape, device=DEVICE).to(kind)
+    near(fused.added([fused.summed(states)])[0][0], states.sum(0, dtype=torch.float32), kind)
+
+
+@pytest.mark.parametrize("often", [1, 3, 4, 6])
+@pytest.mark.parametrize("widths", [(16, 64, 48, 8), (7, 33, 16, 5)])
+def test_several_sums_are_added_at_once(often, widths):
+    shapes = [(kinds, parts, widths[at % 4]) for at, (kinds, parts) in enumerate([(3, 700), (1, 1), (2, 513)] * 2)]
+    several = [torch.randn(shape, device=DEVICE) for shape in shapes[:often]]
+    for mine, each in zip(fused.added(several), several, strict=True):
+        torch.testing.assert_close(mine, each.sum(1), rtol=1e-4, atol=1e-4)
 
 
 def test_fused_dropout_drops_the_share_and_the_same_backwards():
@@ -111,21 +128,29 @@ def test_fused_embeddings_are_pytorchs(kind, types, padding, monkeypatch):
     module = module.to(DEVICE)
     grad = torch.randn(301, 96, device=DEVICE).to(kind)
 
+    rows = Rows(*(torch.from_numpy(each).int().to(DEVICE) for each in _rows(ids.cpu().numpy())))
+
     def found():
         module.zero_grad()
-        out, pull = fused.embed(ids, positions, module, dropout_of(0.0), kind)
+        to_words = torch.zeros_like(module.word_embeddings.weight)
+        out, pull = fused.embed(rows, positions, module, dropout_of(0.0), kind, to_words)
         pull(grad)
-        return [out, *(each.grad for each in module.parameters())]
+        assert module.word_embeddings.weight.grad is None
+        others = [each.grad for name, each in module.named_parameters() if not name.startswith("word")]
+        return [out, to_words, *others]
 
     ours = found()
+    if padding is not None:
+        assert (ours[1][padding] == 0).all()
     with monkeypatch.context() as without:
         without.setattr(fused, "kernels", lambda _: None)
         theirs = found()
     for mine, other in zip(ours, theirs, strict=True):
         near(mine, other, kind)
-    out, pull = fused.embed(ids, positions, module, dropout_of(0.3), kind)
+    drops = rows, positions, module, dropout_of(0.3), kind, torch.zeros_like(module.word_embeddings.weight)
+    out, pull = fused.embed(*drops)
     assert 0.68 < (out != 0).float().mean() < 0.72
-    assert torch.equal(out, fused.embed(ids, positions, module, dropout_of(0.3), kind)[0])
+    assert torch.equal(out, fused.embed(*drops)[0])
     module.zero_grad()
     pull(torch.ones_like(out))
     torch.testing.assert_close(module.LayerNorm.bias.grad, (out != 0).sum(0) / 0.7, rtol=1e-4, atol=0)
@@ -153,25 +178,30 @@ def test_the_fused_loss_and_its_gradient_are_pytorchs(kind, smoothing, columns, 
 @pytest.mark.parametrize("limit", [None, 0.5])
 def test_an_update_is_a_step_of_pytorchs_adamw(kind, limit):
     torch.manual_seed(0)
-    shapes = (96, 32), (31, 32), (7, 3), (50, 32), (64,)  # two stacked, one too odd for it, a table, one without decay
+    # two stacked, one too odd for it, a table, one without decay, a table whose gradient is gathered among the stacks
+    shapes = (96, 32), (31, 32), (7, 3), (50, 32), (64,), (40, 32)
     mine, other = ([nn.Parameter(torch.randn(shape, device=DEVICE)) for shape in shapes] for _ in range(2))
     for each, own in zip(other, mine, strict=True):
         each.data.copy_(own.data)
 
     def adamw(parameters):
-        groups = [{"params": parameters[:4], "weight_decay": 0.1}, {"params": parameters[4:], "weight_decay": 0.0}]
+        decayed = [*parameters[:4], parameters[5]]
+        groups = [{"params": decayed, "weight_decay": 0.1}, {"params": parameters[4:5], "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.98), fused=True)
 
     stacks, optimizer, plain = Stacks(kind), adamw(mine), adamw(other)
     joint, odd = stacks.stack(mine[:2], 64), stacks.stack(mine[2:3])
-    update = Update(optimizer, stacks, [], limit)
+    gathered = stacks.gradient(mine[5])
+    update = Update(optimizer, stacks, limit)
     for _ in range(3):
         stacks.refresh()
         rounds = 1e-2 if INTERPRETED and kind is HALF else 0.0  # Triton's interpreter cuts off
         torch.testing.assert_close(joint.value[:127], torch.cat(mine[:2]).to(kind), rtol=rounds, atol=0.0)
         grads = [torch.randn_like(each).to(kind) for each in other]
         joint.grad[:96], joint.grad[96:127], odd.grad[:] = grads[:3]
-        mine[3].grad, mine[4].grad = (each.float().clone() for each in grads[3:])
+        assert not gathered.any()
+        gathered += grads[5]
+        mine[3].grad, mine[4].grad = (each.float().clone() for each in grads[3:5])
         stacks.collect()
         norm = update.take()
         for each, grad in zip(other, grads, strict=True):

@@ -15,7 +15,7 @@ from ablations.naming.experiment import cache_dir
 from ablations.naming.graphs import SWITCH, PackedSteps, _asks_nothing_back, _rounded, steps_for
 from ablations.naming.model import model_for
 from ablations.naming.optimisation import make_optimizer, train_step
-from ablations.naming.packed import _spans, is_known, pack
+from ablations.naming.packed import _rows, _spans, is_known, pack
 
 ROWS = [np.array(rows) for rows in ([3, 1, 4, 15, 9, 2], [6, 5, 35, 8, 97, 93], [0, 7, 70])]
 
@@ -76,14 +76,14 @@ def test_no_sequence_of_fillers_is_longer_than_attention_is_told(data, samples, 
     config = config_of(training={"batch_samples": samples}, data={"input_tokens": tokens})
     model = model_for(config, data, 0)
     steps = PackedSteps(model, make_optimizer(model, config.training, CPU), config, CPU)
-    fillers = steps._fillers
-    for multiple, longest in ((steps._multiple, steps._longest), (2 * samples, steps._longest_name)):
-        worst = (1 - fillers) % multiple  # one more token than fits: a whole multiple of fillers more
-        for real in {0, multiple // 3, *(max(0, worst + each) for each in (-1, 0, 1))}:
-            ends = _spans(np.ones((1, real), dtype=bool), _rounded(real + fillers, multiple), fillers)[1]
-            lengths = np.diff(ends)[1:]
-            assert len(lengths) == fillers
-            assert 1 <= lengths.min() <= lengths.max() <= longest
+    for multiple, longest in ((steps._multiple, steps._longest), (steps._name_multiple, steps._longest_name)):
+        for fillers in {steps._sequences - samples, steps._sequences - 1}:  # whole batches, and one of a single sample
+            worst = (1 - fillers) % multiple  # one more token than fits: a whole multiple of fillers more
+            for real in {0, multiple // 3, *(max(0, worst + each) for each in (-1, 0, 1))}:
+                ends = _spans(np.ones((1, real), dtype=bool), _rounded(real + fillers, multiple), fillers)[1]
+                lengths = np.diff(ends)[1:]
+                assert len(lengths) == fillers
+                assert 1 <= lengths.min() <= lengths.max() <= longest
 
 
 def test_a_batch_of_whole_bodies_is_filled_up_by_no_more_than_fillers_need(data):
@@ -92,11 +92,29 @@ def test_a_batch_of_whole_bodies_is_filled_up_by_no_more_than_fillers_need(data)
     steps = PackedSteps(model, make_optimizer(model, config.training, CPU), config, CPU)
     whole = np.flatnonzero(data.train.input_lengths_uncut >= 24)
     packed = steps.pack(batch_of(data, config, np.resize(whole, 256)))
-    real = 256 * 24 + steps._fillers
+    real = steps._sequences + 256 * 23
     assert real <= packed.tokens == _rounded(real, 64) < _rounded(real, steps._multiple)
     loss, norm = steps.step(packed, 1e-3, 1)
     assert torch.isfinite(loss)
     assert norm > 0
+
+
+def test_the_last_batch_of_an_epoch_takes_the_shapes_of_whole_ones(data):
+    config = config_of(training={"batch_samples": 6})
+    model = model_for(config, data, 0)
+    steps = PackedSteps(model, make_optimizer(model, config.training, CPU), config, CPU)
+    whole, last = (steps.pack(batch_of(data, config, rows)) for rows in (ROWS[0], ROWS[0][:2]))
+    sizes = [len(each.host) - 4 * (each.tokens + each.name_tokens) - each.name_tokens for each in (whole, last)]
+    assert sizes[0] == sizes[1]  # what is left: the seed, and where sequences begin
+    assert last.tokens <= whole.tokens
+
+
+def test_each_row_that_is_taken_is_named_once():
+    ids, each, slots = _rows(np.array([7, 3, 7, 0, 3, 3]))
+    taken = each[each >= 0]
+    assert sorted(taken) == [0, 3, 7]
+    assert (each[len(taken) :] == -1).all()
+    assert (each[slots] == ids).all()
 
 
 def test_who_asks_for_padding_gets_it_and_a_way_that_is_none_is_refused(data, monkeypatch):
@@ -119,28 +137,33 @@ def test_only_scoring_that_reads_nothing_back_is_recorded(data):
     assert not _asks_nothing_back(model)
 
 
-@pytest.mark.parametrize("at", ["collect", "step"])
+@pytest.mark.parametrize("at", ["give", "collect", "step"])
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), torch.AcceleratorError("CUDA error: out of memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+    ],
 )
 def test_a_step_whose_recording_finds_no_memory_leaves_nothing_behind(data, monkeypatch, at, error):
     config = config_of(training={"batch_samples": 6})
     models = [model_for(config, data, 0) for _ in range(2)]
     plain, broken = (PackedSteps(each, make_optimizer(each, config.training, CPU), config, CPU) for each in models)
-    breaks = broken._optimizer if at == "step" else broken._loss.stacks
+    breaks = {"give": broken._loss._sums, "collect": broken._loss.stacks, "step": broken._optimizer}[at]
 
     def full():
         raise error
 
     batch, tokens, names = batch_of(data, config, ROWS[0]), 4 * broken._multiple, 60
-    packed = pack(batch, models[1].special, broken._first, tokens, names, broken._fillers)
-    recorded = graphs._Recorded(torch.from_numpy(np.insert(packed, 0, 1)))
+    packed = pack(batch, models[1].special, broken._first, tokens, names, broken._sequences)
+    buffer = torch.from_numpy(np.insert(packed, 0, 1))
     broken._pool, broken.records = None, True
     with monkeypatch.context() as broken_off:
         broken_off.setattr(graphs, "_captured", lambda pool, device, compute: compute())
         broken_off.setattr(breaks, at, full)
-        broken._record(recorded, tokens, names)
-    assert (recorded.step, broken.records) == (None, False)
+        assert broken._record(buffer, tokens, names) is None
+    assert (broken.facts["recorded_shapes"], broken.records) == (0, False)
     torch.testing.assert_close(
         broken.step(broken.pack(batch), 1e-3, 1), plain.step(plain.pack(batch), 1e-3, 1), rtol=0, atol=0
     )
