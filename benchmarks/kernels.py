@@ -76,7 +76,7 @@ def adamw(count: int, shape: tuple[int, int], device: torch.device) -> None:
     ]
     places, factors = _adamw.places(own), torch.tensor([1.0, 1e-3, 1e-3, 1.0], device=device)
     print(f"AdamW, {sum(each[0].numel() for each in own):,} parameters")
-    say("ours", lambda: _adamw.adamw(places, factors, 0.01, (0.9, 0.999), 1e-8, kind, kind), device)
+    say("ours", lambda: _adamw.adamw(places, factors, 0.01, (0.9, 0.999), 1e-8, kind), device)
     parameters = [torch.nn.Parameter(each[0]) for each in own]
     for each in parameters:
         each.grad = torch.randn_like(each)
