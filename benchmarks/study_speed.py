@@ -5,7 +5,8 @@
     python benchmarks/study_speed.py --only layers --seeds 2
     python benchmarks/study_speed.py --size small --per-gpu 1 null --only layers constant-lr --seeds 2   # a GPU
 
-With several numbers of runs per GPU the study is run once with each, and their scores are compared.
+Beside the whole it says what a run of ours spends its seconds on. With several numbers of runs per GPU the study is run
+once with each, and their scores are compared.
 Both train, validate at the same steps (the validation split and the fixed training samples) and test the same arms and
 seeds on the same data, which lie in the cache beforehand. Ours is the command as a user gives it, start-up, records and
 checkpoints included; the recipe (``recipe.py``) is one process that pays its imports once and keeps no record. Figures
@@ -25,13 +26,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from ruamel.yaml import YAML
 from sizes import SIZES
 
 from ablations.plan import Variant, expand
 from ablations.study import load_study
 
+PARTS = ("training", "evaluation", "checkpoints", "test")  # whose seconds a record tells apart
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): Linux alone
 STUDY = Path(__file__).resolve().parent.parent / "study.yaml"
 
@@ -61,6 +65,7 @@ def main() -> None:
             ours += ["-r", f"{made}/{per_gpu}", *(only if options.only else [])]
             name = "ablations run" + (f", {per_gpu} a GPU" if per_gpu else "")
             took[name] = measured(name, [*ours, *(["-x", f"per_gpu={per_gpu}"] if per_gpu else [])])
+            say_runs(Path(made, str(per_gpu)))
         if len(took) > 1:
             compare([Path(made, each) for each in options.per_gpu])
         if options.no_recipe:
@@ -112,12 +117,27 @@ def scaled(options: argparse.Namespace, folder: Path) -> Path:
     return path
 
 
+def records(folder: Path) -> list[dict[str, Any]]:
+    """Of all runs in a results folder."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("runs/*/record.json"))]
+
+
+def say_runs(folder: Path) -> None:
+    """What the seconds of a run went to, in the mean; the first in its process waits for more than the others."""
+    found = records(folder)
+    parts = {name: [each["info"]["cost"][f"seconds_{name}"] for each in found] for name in PARTS}
+    rest = [each["seconds"] - sum(parts[name][at] for name in PARTS) for at, each in enumerate(found)]
+    said = ", ".join(f"{name} {np.mean(spent):.2f}" for name, spent in {**parts, "none of these": rest}.items())
+    print(f"  a run {np.mean([each['seconds'] for each in found]):.2f} s: {said}")
+    how = {json.dumps(each["info"].get("training_steps"), sort_keys=True) for each in found}
+    print(f"  steps: {'; '.join(sorted(how))}", flush=True)
+
+
 def compare(folders: list[Path]) -> None:
     """Whether the runs of several results folders have the same scores, to the bit."""
     scores = []
     for folder in folders:
-        records = (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("runs/*/record.json"))
-        scores.append({each["run_id"]: (each["variant"], each["scores"]) for each in records})
+        scores.append({each["run_id"]: (each["variant"], each["scores"]) for each in records(folder)})
     same = [run for run, found in scores[0].items() if all(each.get(run) == found for each in scores[1:])]
     print(f"{len(same)} of {len(scores[0])} runs have the same scores to the bit", flush=True)
     for run in scores[0].keys() - set(same):
