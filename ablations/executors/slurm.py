@@ -18,6 +18,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 import sys
 import time
 import uuid
@@ -338,7 +339,7 @@ class SlurmExecutor(Executor):
         """An executor of the Slurm that this machine submits to.
 
         Raises:
-            AblationsError: There is none, or submitit is not installed.
+            AblationsError: There is none, or a part of it or submitit is not installed.
         """
         try:
             import submitit  # noqa: F401
@@ -348,6 +349,10 @@ class SlurmExecutor(Executor):
             made = cls(options, work.study, work.at_once, work.say)
         except Unreachable as error:
             raise AblationsError(f"--executor slurm needs a machine that submits jobs to Slurm: {error}") from error
+        if absent := [name for name in ("sbatch", "srun") if not shutil.which(name)]:
+            raise AblationsError(
+                f"--executor slurm needs sbatch and srun (which submitit asks for): no {' and no '.join(absent)} here"
+            )
         missing = slurm.without_accounts()
         if missing:
             work.say(

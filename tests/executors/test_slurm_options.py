@@ -7,10 +7,11 @@ import pytest
 from walking import Place
 
 from ablations import executor_options, handles, jobs
+from ablations.errors import AblationsError
 from ablations.executors import _slurm_queue
 from ablations.executors import slurm as own
 from ablations.executors._slurm_queue import Queue, Seen
-from ablations.executors.base import Unreachable
+from ablations.executors.base import Unreachable, Work
 from ablations.plan import RunKey
 from ablations.store import FORMAT, RECORDED, Store
 
@@ -156,6 +157,15 @@ def test_what_another_launch_has_had_completed_meanwhile_is_not_submitted(tmp_pa
     assert said[0].startswith("Slurm has 2 runs as job 17")
     assert (submitted[0].state(), submitted[0].ending()) == ("ended", None)
     assert [bool(handles.submitted(job.run_dir)) for job in submitted] == [False, True, True]
+
+
+@pytest.mark.parametrize("absent", ["sbatch", "srun"])
+def test_a_machine_with_a_part_of_slurm_alone_is_told_what_it_lacks(absent, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(own.shutil, "which", lambda name: None if name == absent else f"/bin/{name}")
+    monkeypatch.setattr(own.SlurmExecutor, "__init__", lambda self, *_: None)
+    with pytest.raises(AblationsError, match=f"needs sbatch and srun .*: no {absent} here"):
+        own.SlurmExecutor.start(own.Options(), Work("walk", "walking:ex", tmp_path, 1, 1, print))
 
 
 SBATCH = """#!/bin/sh
