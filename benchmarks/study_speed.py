@@ -129,8 +129,8 @@ def say_runs(folder: Path) -> None:
     rest = [each["seconds"] - sum(parts[name][at] for name in PARTS) for at, each in enumerate(found)]
     said = ", ".join(f"{name} {np.mean(spent):.2f}" for name, spent in {**parts, "none of these": rest}.items())
     print(f"  a run {np.mean([each['seconds'] for each in found]):.2f} s: {said}")
-    how = {json.dumps(each["info"].get("training_steps"), sort_keys=True) for each in found}
-    print(f"  steps: {'; '.join(sorted(how))}", flush=True)
+    how = {json.dumps(each["info"]["training_steps"]) for each in found if "training_steps" in each["info"]}
+    print(*(f"  steps: {each}" for each in sorted(how)), sep="\n", end="\n" if how else "", flush=True)
 
 
 def compare(folders: list[Path]) -> None:

@@ -19,6 +19,7 @@ PROGRAMS_NORM = 792  # likewise, of two warps that take many registers: six for 
 ROWS, ROWS_BACKWARD, COLUMNS, WARPS = 4, 2, 1024, 4  # of a block of the activation
 ROWS_SUMMED, COLUMNS_SUMMED = 32, 64  # of a block of what is summed
 PARTS_ADDED, COLUMNS_ADDED = 256, 8  # of a block of what is added
+SIZES_ADDED = [*(f"{size}{at}" for size in ("parts", "units") for at in range(AT_ONCE)), "tiles0", "tiles1", "tiles2"]
 
 Pulls = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -251,21 +252,7 @@ def _chosen(which, first, second, third, fourth):
     return tl.where(which < 2, tl.where(which == 0, first, second), tl.where(which == 2, third, fourth))
 
 
-@triton.jit(
-    do_not_specialize=[
-        "parts0",
-        "parts1",
-        "parts2",
-        "parts3",
-        "units0",
-        "units1",
-        "units2",
-        "units3",
-        "tiles0",
-        "tiles1",
-        "tiles2",
-    ]
-)
+@triton.jit(do_not_specialize=SIZES_ADDED)
 def _added(
     sums0, sums1, sums2, sums3, out0, out1, out2, out3, parts0, parts1, parts2, parts3, units0, units1, units2, units3,
     tiles0, tiles1, tiles2, UNIT: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr,
