@@ -4,8 +4,9 @@
     TRITON_INTERPRET=1 python benchmarks/kernels.py --dry-run   # every line of it, on a CPU that has Triton
 
 Attention forwards and backwards over 128 bodies of 256 and of 128 tokens, 12 heads of 64, bf16, dropout 0.1, beside
-PyTorch's flash attention (backwards as it repeats, and as it does not); and a step of AdamW over 94 M parameters beside
-PyTorch's fused one, whose gradients are in float32. Milliseconds; figures that were measured are in ``RESULTS.md``.
+PyTorch's flash attention (backwards as it repeats, and as it does not); sums over 16,448 tokens, and four sums that lie
+in parts, beside PyTorch's; and a step of AdamW over 94 M parameters beside PyTorch's fused one, whose gradients are in
+float32. Milliseconds; figures that were measured are in ``RESULTS.md``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU, dry run'}, torch {torch.__version__}")
     for bodies, tokens in ((2, 16),) if dry else ((128, 256), (128, 128)):
         attention(bodies, tokens, 2 if dry else 12, device)
+    sums(40 if dry else 16448, 1 if dry else 256, device)
     adamw(2 if dry else 40, (16, 16) if dry else (768, 3072), device)
 
 
@@ -63,6 +65,19 @@ def attention(bodies: int, tokens: int, heads: int, device: torch.device) -> Non
         name = f"PyTorch's backwards, {'repeatable' if repeats else 'not repeatable'}"
         say(name, lambda: backward(given, *qkv, out, lse, *sizes, state, offset), device)
     compute_repeatably(device)
+
+
+def sums(tokens: int, unit: int, device: torch.device) -> None:
+    """Of gradients: over tokens in bf16, and of the parts that a layer's backward pass leaves, in float32."""
+    states = torch.randn(tokens, 9 * unit, device=device).bfloat16()
+    print(f"sums over {tokens} tokens of width {9 * unit}, and of a layer's parts")
+    say("ours", lambda: fused.added([fused.summed(states)]), device)
+    say("PyTorch's", lambda: states.sum(0, dtype=torch.float32), device)
+    shapes = (3, 792, 3 * unit), (1, 704, 12 * unit), (3, 792, 3 * unit), (1, 29, 9 * unit)
+    parts = [torch.randn(shape, device=device) for shape in shapes]
+    say("ours, four at once", lambda: fused.added(parts), device)
+    say("ours, one by one", lambda: [fused.added([each]) for each in parts], device)
+    say("PyTorch's", lambda: [each.sum(1) for each in parts], device)
 
 
 def adamw(count: int, shape: tuple[int, int], device: torch.device) -> None:

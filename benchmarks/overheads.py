@@ -4,6 +4,8 @@ The CPU time of each command in a process of its own, user and system, the least
 units of an interpreter that starts and does nothing, which is what compares between machines. On the repository's own
 study; ``run`` is on a study of which every run has ended. "one more run" is a training of one step with the small
 profile's model and data, in a process that has its modules as every run has: what a run costs beside training.
+Then the least time on the clock that building a model of 48 M parameters takes, and where its modules draw first values
+of their own before.
 
 Aims: help under 0.15 s, validate, plan and one more run under 0.5 s, a run with nothing left to do under 1 s.
 
@@ -46,6 +48,22 @@ for seed in range(int(sys.argv[1]) + 1):
     assert runner.run(folder) == "completed"
     taken.append(time.process_time() - begun)
 print("FURTHER", min(taken[1:]))
+"""
+BUILDING = """
+import contextlib, sys, time
+sys.path.insert(0, "benchmarks")
+from sizes import sized
+from ablations.naming import model
+config, data = sized("small")
+taken = {"once": [], "twice": []}
+undrawn = model._Undrawn
+for _ in range(3):
+    for name, way in (("once", undrawn), ("twice", contextlib.nullcontext)):
+        model._Undrawn = way
+        begun = time.perf_counter()
+        model.model_for(config, data, 0)
+        taken[name].append(time.perf_counter() - begun)
+print("BUILDING", *(min(each) for each in taken.values()))
 """
 COIN = """
 study: coin
@@ -91,6 +109,10 @@ def main() -> None:
         said = subprocess.run(further, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
         least = float(said.rpartition("FURTHER")[2])
         print(f"{'one more run':22} {least:6.2f} s  {least / (unit or 1.0):6.1f}")
+        building = [sys.executable, "-c", BUILDING]
+        said = subprocess.run(building, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+        once, twice = (float(each) for each in said.rpartition("BUILDING")[2].split())
+        print(f"{'building 48 M':22} {once:6.2f} s  drawn twice {twice:.2f} s, {twice / once:.1f}x")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def test_a_batch_of_whole_bodies_is_filled_up_by_no_more_than_fillers_need(data)
     assert norm > 0
 
 
-def test_the_last_batch_of_an_epoch_takes_the_shapes_of_whole_ones(data):
+def test_the_last_batch_of_an_epoch_has_as_many_sequences_as_whole_ones(data):
     config = config_of(training={"batch_samples": 6})
     model = model_for(config, data, 0)
     steps = PackedSteps(model, make_optimizer(model, config.training, CPU), config, CPU)

@@ -11,12 +11,13 @@ from tiny import CPU, config_of, trained
 
 from ablations.errors import Diverged
 from ablations.files import cache_dir
+from ablations.naming import journal
 from ablations.naming.checkpoints import Best
 from ablations.naming.config import Config, Training
 from ablations.naming.data import load_data
 from ablations.naming.evaluation import fixed_subset
 from ablations.naming.experiment import references
-from ablations.naming.optimisation import learning_rate, make_optimizer
+from ablations.naming.optimisation import learning_rate, make_optimizer, seed_dropout
 from ablations.naming.training import train
 
 pytestmark = pytest.mark.usefixtures("deterministic")
@@ -43,6 +44,28 @@ def test_a_run_logs_every_step_and_every_validation():
     assert outcome.cost["steps"] == 12
     assert outcome.cost["flops"] > 0
     assert set(outcome.scores) == set(Config.metrics)
+
+
+@pytest.mark.slow
+def test_losses_that_are_read_late_are_the_same_and_in_the_same_order(monkeypatch):
+    """As on a GPU, in turns of which the last ones are not full."""
+    at_once, log = trained(config_of(training={"max_steps": 37}))
+    monkeypatch.setitem(journal.TURNS, "cpu", journal.TURNS["cuda"])
+    late, late_log = trained(config_of(training={"max_steps": 37}))
+    assert late.scores == at_once.scores
+    for name in {each[0] for each in log} - {"tokens_per_s"}:
+        assert [each for each in late_log if each[0] == name] == [each for each in log if each[0] == name]
+    speeds = [(step, value) for name, step, value in late_log if name == "tokens_per_s"]
+    assert [step for step, _ in speeds] == sorted({step for step, _ in speeds})
+    assert all(value > 0 for _, value in speeds)
+
+
+def test_dropout_is_seeded_as_pytorch_seeds_it():
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.rand(1)
+    seed_dropout(7, CPU)
+    assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.slow
