@@ -14,6 +14,7 @@ import pytest
 from walking import ABLATIONS, Place, check_that_nothing_was_repeated, kill
 
 from ablations import executor_options, handles
+from ablations.claims import process_start
 from ablations.errors import AblationsError, UnknownName
 from ablations.executors import ray as on_ray
 from ablations.executors.base import Work
@@ -159,6 +160,11 @@ def on(cluster, *options):
     return ["--executor", "ray", *(text for option in typed for text in ("-x", option))]
 
 
+def processes(place):
+    """Those that have said something of their steps."""
+    return {process for said in place.said_steps().values() for process, *_ in said}
+
+
 def test_a_run_whose_worker_and_then_whose_machine_is_lost_goes_on_from_its_checkpoints(place, ray_cluster):
     place.write(pause_ms=20.0, seeds=1)
     place.hold(20)
@@ -166,8 +172,9 @@ def test_a_run_whose_worker_and_then_whose_machine_is_lost_goes_on_from_its_chec
     launcher = place.start("--only", "baseline", *on(ray_cluster, "resources=doomed=1"))
     place.wait_for_steps(15)
     keepers()[0].kill()
-    until(lambda: len({process for said in place.said_steps().values() for process, *_ in said}) == 2)
+    until(lambda: len(processes(place)) == 2)
     ray_cluster.kill(doomed)
+    until(lambda: not any(map(process_start, processes(place))))  # it notices by itself; released, it would go on
     place.release()
     spare = ray_cluster.add(doomed=1)
     said, _ = launcher.communicate(timeout=240)
