@@ -1,7 +1,7 @@
 """What lies between the matrix products of a layer, forwards and backwards in few kernels.
 
-On a GPU by Triton, which comes with PyTorch there and needs a C compiler; elsewhere, and without it, by PyTorch's own
-operations, which compute the same but for the random numbers of dropout.
+On a GPU by Triton (``_kernels.py``), which comes with PyTorch there and needs a C compiler; elsewhere, and without it,
+by PyTorch's own operations (``plain.py``), which compute the same but for the random numbers of dropout.
 
 Each function returns what it computes and its pull: that takes the gradient by the result to those by the inputs.
 """
@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablations.naming.operands import IGNORED, Dropout, Rows, Spans
+from ablations.naming import grids, plain
+from ablations.naming.operands import Dropout, Rows, Spans
+from ablations.naming.pulls import Pulls, by_autograd
 from ablations.naming.stacks import give
 
 INTERPRETED = "TRITON_INTERPRET"  # 1: Triton's kernels run on a CPU, slowly: that is how tests compare them
 HALVES = (torch.bfloat16, torch.float16)
 
-Pulls = Callable[[Tensor], tuple[Tensor, ...]]
 Pull = Callable[[Tensor], None]
 
 
@@ -44,6 +45,10 @@ def kernels(device: str) -> Any:
     return _kernels
 
 
+def _operations(tensor: Tensor) -> Any:
+    return kernels(tensor.device.type) or plain
+
+
 def embed(
     rows: Rows, positions: Tensor, module: Any, dropout: Dropout, kind: torch.dtype, to_words: Tensor
 ) -> tuple[Tensor, Pull]:
@@ -61,23 +66,9 @@ def embed(
     """
     words, places, norm = module.word_embeddings, module.position_embeddings, module.LayerNorm
     extra = module.token_type_embeddings.weight if hasattr(module, "token_type_embeddings") else None
-    found = kernels(positions.device.type)
-    if found is not None:
-        first = extra[0] if extra is not None else None
-        tables = words.weight, places.weight, first, norm.weight, norm.bias
-        out, pull_sum = found.embed(rows.ids, positions, *tables, norm.eps, dropout, kind)
-    else:
-
-        def plain(total: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
-            normed = nn.functional.layer_norm(total, norm.normalized_shape, weight, shift, norm.eps)
-            return nn.functional.dropout(normed, dropout.share).to(kind)
-
-        total = words(rows.ids) + places(positions)
-        out, pull_plain = by_autograd(plain, total if extra is None else total + extra[0], norm.weight, norm.bias)
-
-        def pull_sum(given: Tensor) -> tuple[Tensor, ...]:
-            to_sum, *to_norm = pull_plain(given)
-            return to_sum, torch.stack([*to_norm, to_sum.sum(0)])[:, None]
+    first = extra[0] if extra is not None else None
+    tables = words.weight, places.weight, first, norm.weight, norm.bias
+    out, pull_sum = _operations(positions).embed(rows.ids, positions, *tables, norm.eps, dropout, kind)
 
     def pull(given: Tensor) -> None:
         to_sum, sums = pull_sum(given)
@@ -94,12 +85,15 @@ def embed(
 
 def _add_rows(grad: Tensor, rows: Rows, table: nn.Embedding, target: Tensor) -> None:
     """Adds the gradient by a table, of whose rows a batch takes few; none goes to that of the padding."""
-    found = kernels(grad.device.type)
-    if found is None:
-        target += _by_row(grad, rows.ids, len(table.weight), _padding(table))
+    found, padding = kernels(grad.device.type), _padding(table)
+    if found is not None:
+        found.add_rows(_by_row(grad, rows.slots, len(rows.slots), -1), rows.each, target, padding)
+    elif grad.device.type == "cpu":
+        is_padding = rows.ids == padding
+        taken = grad.masked_fill(is_padding[:, None], 0.0) if bool(is_padding.any()) else grad
+        target.index_add_(0, rows.ids, taken.to(target))
     else:
-        taken = _by_row(grad, rows.slots, len(rows.slots), -1)
-        found.add_rows(taken, rows.each, target, _padding(table))
+        target += _by_row(grad, rows.ids, len(table.weight), padding)
 
 
 def _by_row(grad: Tensor, rows: Tensor, count: int, padding: int) -> Tensor:
@@ -117,34 +111,19 @@ def add_norm(
 ) -> tuple[Tensor, Pulls]:
     """``norm(dropout(states + bias) + residual)``, in the residual's precision, computed in float32.
 
-    The pull gives the gradients by states and residual, neither of which is the other, and parts of those by the norm's
+    The pull gives the gradients by states and residual, which may be one tensor, and parts of those by the norm's
     weight and bias, and by the bias, ``(3, parts, width)``: see :func:`added`.
 
     Args:
-        states: What a product left, ``(tokens, width)``.
+        states: What a product left, ``(tokens, width)``; their memory may be taken.
         bias: Of that product, ``(width,)``, float32.
         residual: ``(tokens, width)``.
         norm: Weight and bias in float32.
         dropout: Of the product.
     """
-    found = kernels(states.device.type)
-    if found is not None:
-        ours: tuple[Tensor, Pulls] = found.add_norm(states, bias, residual, norm.weight, norm.bias, norm.eps, dropout)
-        return ours
-
-    def plain(states: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
-        whole = nn.functional.dropout(states.float() + bias, dropout.share) + residual
-        return nn.functional.layer_norm(whole, norm.normalized_shape, weight, shift, norm.eps).to(residual)
-
-    out, pull = by_autograd(plain, states, bias, residual, norm.weight, norm.bias)
-
-    def pull_sums(given: Tensor) -> tuple[Tensor, ...]:
-        to_states, to_bias, to_residual, *to_norm = pull(given)
-        if to_residual.data_ptr() == to_states.data_ptr():
-            to_residual = to_residual.clone()
-        return to_states, to_residual, torch.stack([*to_norm, to_bias])[:, None]
-
-    return out, pull_sums
+    rule = norm.weight, norm.bias, norm.eps
+    ours: tuple[Tensor, Pulls] = _operations(states).add_norm(states, bias, residual, *rule, dropout)
+    return ours
 
 
 def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
@@ -153,20 +132,11 @@ def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
     The pull gives the gradient by the states, and parts of that by the bias, ``(1, parts, width)``: see :func:`added`.
 
     Args:
-        states: What a product left, ``(tokens, width)``.
+        states: What a product left, ``(tokens, width)``; their memory may be taken.
         bias: Of that product, ``(width,)``, float32.
     """
-    found = kernels(states.device.type)
-    if found is not None:
-        ours: tuple[Tensor, Pulls] = found.gelu(states, bias)
-        return ours
-    out, pull = by_autograd(lambda states, bias: nn.functional.gelu(states.float() + bias).to(states), states, bias)
-
-    def pull_sums(given: Tensor) -> tuple[Tensor, ...]:
-        to_states, to_bias = pull(given)
-        return to_states, to_bias[None, None]
-
-    return out, pull_sums
+    ours: tuple[Tensor, Pulls] = _operations(states).gelu(states, bias)
+    return ours
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, outputs: int, smoothing: float) -> tuple[Tensor, Tensor]:
@@ -178,18 +148,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, outputs: int, smoothing: float
         outputs: Columns that stand for something; those behind them are nothing.
         smoothing: Share of the probability spread over all outputs, 0 to 1.
     """
-    found = kernels(logits.device.type)
-    if found is not None:
-        ours: tuple[Tensor, Tensor] = found.cross_entropy(logits, labels, outputs, smoothing)
-        return ours
-
-    def plain(logits: Tensor) -> Tensor:
-        given = logits[:, :outputs].float(), labels.long()
-        total = nn.functional.cross_entropy(*given, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
-        return total / (labels != IGNORED).sum()
-
-    loss, pull = by_autograd(plain, logits)
-    return loss, pull(torch.ones_like(loss))[0]
+    ours: tuple[Tensor, Tensor] = _operations(logits).cross_entropy(logits, labels, outputs, smoothing)
+    return ours
 
 
 def summed(states: Tensor) -> Tensor:
@@ -198,8 +158,7 @@ def summed(states: Tensor) -> Tensor:
     Args:
         states: ``(tokens, width)``.
     """
-    found = kernels(states.device.type)
-    ours: Tensor = states.sum(0, dtype=torch.float32)[None, None] if found is None else found.summed(states)
+    ours: Tensor = _operations(states).summed(states)
     return ours
 
 
@@ -209,8 +168,7 @@ def added(several: Sequence[Tensor]) -> list[Tensor]:
     Args:
         several: ``(kinds, parts, width)``; one alone is too little to keep a GPU busy.
     """
-    found = kernels(several[0].device.type)
-    ours: list[Tensor] = [each.sum(1) for each in several] if found is None else found.added(several)
+    ours: list[Tensor] = _operations(several[0]).added(several)
     return ours
 
 
@@ -253,6 +211,8 @@ def attention(
         sizes = query.shape[2], asking.longest, seen.longest
         if _attention.launches(query.device, query.dtype, *sizes, causal):
             return _attention.attention(query, key, value, asking, seen, dropout, causal=causal)
+    if query.device.type == "cpu":
+        return grids.attention(query, key, value, asking.grid, seen.grid, dropout.share, causal=causal)
     compute = functools.partial(_plain_attention, asking=asking, seen=seen, dropout=dropout.share, causal=causal)
     out, pull = by_autograd(compute, query, key, value)
 
@@ -266,31 +226,9 @@ def attention(
 def _plain_attention(
     query: Tensor, key: Tensor, value: Tensor, asking: Spans, seen: Spans, dropout: float, *, causal: bool
 ) -> Tensor:
-    if query.device.type == "cpu":
-        return _one_by_one(query, key, value, asking, seen, dropout, causal=causal)
     spans = (asking.starts, seen.starts, asking.longest, seen.longest)
     if query.dtype in HALVES:
         found: Tensor = torch.ops.aten._flash_attention_forward(query, key, value, *spans, dropout, causal, False)[0]
         return found
     batched = (each[None] for each in (query, key, value))
     return torch.ops.aten._efficient_attention_forward(*batched, None, *spans, dropout, int(causal), True)[0][0]  # type: ignore[no-any-return]
-
-
-def _one_by_one(
-    query: Tensor, key: Tensor, value: Tensor, asking: Spans, seen: Spans, dropout: float, *, causal: bool
-) -> Tensor:
-    sizes, seen_sizes = (each.starts.diff().tolist() for each in (asking, seen))
-    found = []
-    split = torch.split
-    for part in zip(split(query, sizes), split(key, seen_sizes), split(value, seen_sizes), strict=True):
-        q, k, v = (each.transpose(0, 1) for each in part)
-        found.append(nn.functional.scaled_dot_product_attention(q, k, v, None, dropout, causal).transpose(0, 1))
-    return torch.cat(found)
-
-
-def by_autograd(compute: Callable[..., Tensor], *inputs: Tensor) -> tuple[Tensor, Pulls]:
-    """What a function computes of its inputs, and its pull, as PyTorch derives it."""
-    leaves = [each.detach().requires_grad_() for each in inputs]
-    with torch.enable_grad():
-        out = compute(*leaves)
-    return out.detach(), lambda given: torch.autograd.grad(out, leaves, given)

@@ -1,9 +1,9 @@
-"""Steps and scores on a GPU: training over real tokens alone (``layers.py``), both recorded as CUDA graphs.
+"""Training over real tokens alone (``layers.py``); on a GPU such steps, and scores, are recorded as CUDA graphs.
 
 A graph repeats what it has recorded, on the same memory. So batches are filled up to a few shapes, each with a buffer
 and a graph of its own, and what changes (the rate, the seed of dropout) lies on the device, too. The first step of all
 is taken without a graph, which warms up what steps need; of every shape the first one after it is recorded. On a CPU
-nothing is recorded, the same steps are computed: tests compare them with the plain ones.
+nothing is recorded, and nothing filled up.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ablations.naming.data import Split
 from ablations.naming.guard import ran_out
 from ablations.naming.heads import TAKE_4D_MASKS, NamingModel, Scored, SequenceModel, Tensors
 from ablations.naming.layers import PackedLoss
-from ablations.naming.optimisation import autocast, set_rate
+from ablations.naming.optimisation import autocast, is_half, set_rate
 from ablations.naming.packed import Packed, first_position, fits, pack
 from ablations.naming.updates import Update
 
-SWITCH = "ABLATIONS_GPU_STEPS"
-WAYS = ("graphs", "packed", "padded")  # the default; the same without recording; Transformers' modules under autocast
+SWITCH = "ABLATIONS_STEPS"
+WAYS = ("graphs", "packed", "padded")  # the default; the same without recording; Transformers' modules by autograd
 SHAPES = 32  # of the bodies' tokens at most: with more there is less to fill up, with fewer less to record
 LONG_NAME = 16  # tokens: shorter ones cost as much in attention
 FEWEST_TOKENS = 64  # to a multiple of which bodies are filled up at least
@@ -44,14 +44,18 @@ T = TypeVar("T")
 def steps_for(
     model: NamingModel, optimizer: torch.optim.Optimizer, config: Config, device: torch.device
 ) -> PackedSteps | None:
-    """How a run's steps are taken on a GPU; None for the plain way, which is also that of those who ask for padding."""
-    if way(device) == "padded" or config.training.padding == "maximum" or not fits(model, device):
+    """How a run's steps are taken without padding; None for the plain way, which is also that of those who ask for it.
+
+    A CPU takes the plain way in bf16, too.
+    """
+    asks_for_padding = way(device) == "padded" or config.training.padding == "maximum"
+    if asks_for_padding or not fits(model, device) or (device.type == "cpu" and is_half(config.training, device)):
         return None
     return PackedSteps(model, optimizer, config, device)
 
 
 def way(device: torch.device) -> str:
-    """Which of ``WAYS`` is taken on a device.
+    """Which of ``WAYS`` is taken on a device: one that is no GPU records nothing.
 
     Raises:
         AblationsError: The environment asks for another one.
@@ -59,14 +63,14 @@ def way(device: torch.device) -> str:
     found = os.environ.get(SWITCH) or WAYS[0]
     if found not in WAYS:
         raise AblationsError(f"{SWITCH}: {one_of('way', found, WAYS)}")
-    return found if device.type == "cuda" else "padded"
+    return "packed" if found == "graphs" and device.type != "cuda" else found
 
 
 def arithmetic(device: torch.device) -> str:
     """What parts runs whose work is not to be continued by each other: recording changes no number, all else may."""
-    if device.type != "cuda":
-        return device.type
-    return f"cuda, {'padded' if way(device) == 'padded' else 'packed'}, fused {fused.kernels(device.type) is not None}"
+    steps = "padded" if way(device) == "padded" else "packed"
+    fused_by = f", fused {fused.kernels(device.type) is not None}" if device.type == "cuda" else ""
+    return f"{device.type}, {steps}{fused_by}"
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,18 @@ class PackedBatch:
         host: In memory that a GPU reads by itself.
         tokens: Of the bodies, fillers included.
         name_tokens: Of the names, likewise.
+        sequences: Of both, likewise.
     """
 
     host: Tensor
     tokens: int
     name_tokens: int
+    sequences: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """What a graph is recorded for."""
+        return self.tokens, self.name_tokens, self.sequences
 
 
 @dataclass(frozen=True)
@@ -103,12 +114,22 @@ class PackedSteps:
         optimizer: Its rate becomes a tensor on a GPU.
         config: The experiment's config.
         device: Where both are.
+        fills: Whether batches are filled up to few shapes; by default on a GPU.
     """
 
-    def __init__(self, model: NamingModel, optimizer: torch.optim.Optimizer, config: Config, device: torch.device):
+    def __init__(
+        self,
+        model: NamingModel,
+        optimizer: torch.optim.Optimizer,
+        config: Config,
+        device: torch.device,
+        *,
+        fills: bool | None = None,
+    ):
         self._model, self._optimizer, self._config, self._device = model, optimizer, config, device
-        with autocast(config.training, device):
-            half = torch.is_autocast_enabled(device.type)
+        self._on_gpu = device.type == "cuda"
+        self._fills = self._on_gpu if fills is None else fills
+        half = is_half(config.training, device)
         self._loss = PackedLoss(model, config, torch.bfloat16 if half else torch.float32)
         self._update = Update(optimizer, self._loss.stacks, config.training.gradient_clip)
         self._first, samples = first_position(model), config.training.batch_samples
@@ -121,8 +142,7 @@ class PackedSteps:
         )
         self._sequences = samples + fillers  # the last batch of an epoch has fewer samples, and the more fillers
         self._most = _rounded(samples * self._longest + fillers, FEWEST_TOKENS)
-        self._by_shape: dict[tuple[int, int], _Recorded] = {}
-        self._on_gpu = device.type == "cuda"
+        self._by_shape: dict[tuple[int, int, int], _Recorded] = {}
         self.records, self._is_warm = way(device) == "graphs", False
         if self._on_gpu:
             self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
@@ -142,12 +162,14 @@ class PackedSteps:
 
     def pack(self, batch: Batch) -> PackedBatch:
         """A padded batch as :meth:`step` takes it."""
-        fillers = self._sequences - len(batch.rows)
-        tokens = min(_rounded(int(batch.mask.sum()) + fillers, self._multiple), self._most)
-        name_tokens = _rounded(int(batch.real.sum()) + fillers, self._name_multiple)
-        packed = pack(batch, self._model.special, self._first, tokens, name_tokens, self._sequences)
+        tokens, name_tokens, sequences = int(batch.mask.sum()), int(batch.real.sum()), len(batch.rows)
+        if self._fills:
+            fillers, sequences = self._sequences - sequences, self._sequences
+            tokens = min(_rounded(tokens + fillers, self._multiple), self._most)
+            name_tokens = _rounded(name_tokens + fillers, self._name_multiple)
+        packed = pack(batch, self._model.special, self._first, tokens, name_tokens, sequences)
         host = torch.from_numpy(np.insert(packed, 0, 0))
-        return PackedBatch(host.pin_memory() if self._on_gpu else host, tokens, name_tokens)
+        return PackedBatch(host.pin_memory() if self._on_gpu else host, tokens, name_tokens, sequences)
 
     def step(self, batch: PackedBatch, rate: float, seed: int) -> tuple[Tensor, Tensor]:
         """As :func:`~ablations.naming.optimisation.train_step`, of which it is another way to compute.
@@ -158,33 +180,32 @@ class PackedSteps:
             seed: Of dropout, 0 to 2**31 - 1.
         """
         batch.host[0] = seed
-        shape = batch.tokens, batch.name_tokens
         if not self._on_gpu:
             set_rate(self._optimizer, rate)
-            return self._compute(batch.host, *shape)
+            return self._compute(batch.host, batch.shape)
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             set_rate(self._optimizer, rate)
-            found = self._on_stream(batch.host, *shape)
+            found = self._on_stream(batch.host, batch.shape)
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
         return found
 
-    def _on_stream(self, host: Tensor, tokens: int, name_tokens: int) -> tuple[Tensor, Tensor]:
-        recorded = self._by_shape.get((tokens, name_tokens))
+    def _on_stream(self, host: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+        recorded = self._by_shape.get(shape)
         if recorded is None and self.records and self._is_warm:
-            recorded = self._record(torch.empty_like(host, device=self._device), tokens, name_tokens)
+            recorded = self._record(torch.empty_like(host, device=self._device), shape)
         self._is_warm = True
         if recorded is None:
-            return self._compute(host.to(self._device, non_blocking=True), tokens, name_tokens)
+            return self._compute(host.to(self._device, non_blocking=True), shape)
         recorded.buffer.copy_(host, non_blocking=True)
         recorded.graph.replay()
         loss, norm = recorded.found
         return loss.clone(), norm.clone()
 
-    def _record(self, buffer: Tensor, tokens: int, name_tokens: int) -> _Recorded | None:
+    def _record(self, buffer: Tensor, shape: tuple[int, int, int]) -> _Recorded | None:
         """Records a step; where there is no memory for it, this one and all further shapes go on without."""
         try:
-            graph, found = _captured(self._pool, self._device, lambda: self._compute(buffer, tokens, name_tokens))
+            graph, found = _captured(self._pool, self._device, lambda: self._compute(buffer, shape))
         except RuntimeError as error:
             if not ran_out(error):
                 raise
@@ -192,13 +213,13 @@ class PackedSteps:
             self._optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
             return None
-        recorded = self._by_shape[tokens, name_tokens] = _Recorded(buffer, graph, found)
+        recorded = self._by_shape[shape] = _Recorded(buffer, graph, found)
         return recorded
 
-    def _compute(self, buffer: Tensor, tokens: int, name_tokens: int) -> tuple[Tensor, Tensor]:
+    def _compute(self, buffer: Tensor, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
         self._loss.stacks.refresh()
         self._loss.seed.copy_(buffer[:1])
-        batch = Packed.of(buffer[1:], self._sequences, tokens, name_tokens)
+        batch = Packed.of(buffer[1:], *shape)
         loss = self._loss.backward(batch, self._longest, self._longest_name, self._config.training.label_smoothing)
         return loss, self._update.take()
 

@@ -3,8 +3,7 @@
 It is computed from the parameters of Transformers' modules as these do it, in fewer and larger kernels: the products of
 one input are one product, those of the bodies for all layers of the decoder too; attention goes by the lengths of the
 sequences; matrices are brought to the precision of the products once a step; what lies between the products is fused
-(``fused.py``); and where a gradient is a sum, one summand is added in the product that yields the other. For GPUs; a
-CPU computes the same, slowly, and so tests compare it with the modules themselves.
+(``fused.py``); and where a gradient is a sum, one summand is added in the product that yields the other.
 
 Each part returns what it computes together with its pull: that takes the gradient of the loss by the result to those by
 the inputs, and leaves those by the parameters where an optimizer looks for them.
@@ -26,7 +25,7 @@ from ablations.naming.operands import AT_ONCE, Dropout, Spans
 from ablations.naming.packed import Packed
 from ablations.naming.stacks import Stacks, give
 
-ROWS = 64  # of stacked matrices: to this they are filled up, for products of odd widths are slow
+ROWS = 64  # of stacked matrices: to this they are filled up, for a GPU's products of odd widths are slow
 
 Pull = Callable[[Tensor], Tensor]
 
@@ -49,12 +48,13 @@ class PackedLoss:
         self.stacks = Stacks(kind)
         self.seed = torch.zeros(1, dtype=torch.int64, device=next(model.parameters()).device)
         self._site, self._sums = 0, _Sums()
+        rows = ROWS if self.seed.device.type == "cuda" else 1
         stacks, sums, names = self.stacks, self._sums, model.decoder.bert.encoder.layer
         self._bodies = [_Layer(layer, stacks, sums) for layer in model.encoder.encoder.layer]
         self._names = [_Layer(layer, stacks, sums) for layer in names]
         crossings = [layer.crossattention.self for layer in names]
         self._seen = _Product(stacks, sums, [part for each in crossings for part in (each.key, each.value)])
-        self._head = _Product(stacks, sums, [model.decoder.lm_head.decoder], multiple=ROWS)
+        self._head = _Product(stacks, sums, [model.decoder.lm_head.decoder], multiple=rows)
         self._to_words, self._to_name_words = (
             stacks.gradient(part.word_embeddings.weight)
             for part in (model.encoder.embeddings, model.decoder.bert.embeddings)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from ablations.naming.grids import Grid
 
 IGNORED = -100  # the label that cross-entropy passes over
 AT_ONCE = 4  # sums that one kernel adds
@@ -53,3 +56,8 @@ class Spans:
     starts: Tensor
     longest: int
     numbers: Tensor | None = None
+
+    @functools.cached_property
+    def grid(self) -> Grid:
+        """Where they are on a grid, for a CPU: a GPU would wait."""
+        return Grid(self.starts)

@@ -105,3 +105,9 @@ def autocast(training: Training, device: torch.device) -> contextlib.AbstractCon
     if training.precision == "bf16" or (training.precision == "auto" and automatic):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def is_half(training: Training, device: torch.device) -> bool:
+    """Whether products are computed in bf16."""
+    with autocast(training, device):
+        return torch.is_autocast_enabled(device.type)

@@ -20,10 +20,10 @@ FLASH = (8, 0)  # compute capability that flash attention needs; its heads are a
 
 
 def fits(model: NamingModel, device: torch.device) -> bool:
-    """Whether the loss of a model is computed here, and fast: names token by token, layers as BERT has them, a GPU."""
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < FLASH:
+    """Whether the loss of a model is computed here, and fast: names token by token, layers as BERT has them."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLASH:
         return False
-    return is_known(model)
+    return device.type in {"cuda", "cpu"} and is_known(model)
 
 
 def is_known(model: NamingModel) -> bool:
@@ -61,7 +61,7 @@ class Packed:
     labels: Tensor
 
     @classmethod
-    def of(cls, buffer: Tensor, sequences: int, tokens: int, name_tokens: int) -> Packed:
+    def of(cls, buffer: Tensor, tokens: int, name_tokens: int, sequences: int) -> Packed:
         """Views of what :func:`pack` has made."""
         sizes = [tokens] * 4 + [sequences + 1] + [name_tokens] * 4 + [sequences + 1, name_tokens]
         parts = torch.split(buffer, sizes)

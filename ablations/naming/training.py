@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,12 +113,12 @@ def train(
 
 @dataclass(frozen=True)
 class _Upcoming:
-    """A batch that is to be trained on next; ``packed`` where that is done without padding."""
+    """A batch that is to be trained on next; ``packed`` where that was done ahead."""
 
     position: int
     rows: Rows
     batch: Batch
-    packed: PackedBatch | None
+    packed: PackedBatch | None = None
 
 
 class Trainer:
@@ -199,7 +199,7 @@ class Trainer:
             RollBack: It must return to the last checkpoint.
         """
         with self._cost.clock("training"):
-            upcoming = self._upcoming or self._prepare()
+            upcoming = self._upcoming or self._drawn()
             position, rows, batch = upcoming.position, upcoming.rows, upcoming.batch
             self._upcoming = None
             self.step += 1
@@ -210,29 +210,29 @@ class Trainer:
             loss, norm = self._stepped(upcoming, rate)
             tokens = int(batch.mask.sum() + batch.real.sum())
             self._journal.add(Unread(self.step, position, rows, loss, norm, rate, tokens))
-            if self._packed is not None and self.step < self.steps:
-                self._upcoming = self._prepare()  # while the device computes, before anything waits for it
+            if self._packed is not None and self._device.type == "cuda" and self.step < self.steps:
+                drawn = self._drawn()  # while the device computes, before anything waits for it
+                self._upcoming = replace(drawn, packed=self._packed.pack(drawn.batch))
             if self.validation_is_due:
                 self._journal.flush()  # waits for the device, so that its time is counted as training
             elif self._journal.is_full:
                 self._journal.turn()
 
-    def _prepare(self) -> _Upcoming:
+    def _drawn(self) -> _Upcoming:
         position, rows = next(self._order)
-        batch = training_batch(self._data, rows, self._config, position, self._seed)
-        return _Upcoming(position, rows, batch, self._packed.pack(batch) if self._packed is not None else None)
+        return _Upcoming(position, rows, training_batch(self._data, rows, self._config, position, self._seed))
 
     def _take_up_order(self) -> None:
         """Goes on with the batches behind the steps that are taken."""
         self._order, self._upcoming = self._batches(), None
 
     def _stepped(self, upcoming: _Upcoming, rate: float) -> tuple[Tensor, Tensor]:
-        """The step itself: without padding on a GPU that can."""
+        """The step itself: without padding where that is known."""
         seed, batch = seed_for("dropout", self._seed) % 2**31 + self.step, upcoming.batch
         seed_dropout(seed, self._device)
-        if self._packed is not None and upcoming.packed is not None:
+        if self._packed is not None:
             self._cost.add_step(batch, 3 * self._model.packed_flops(batch))
-            return self._packed.step(upcoming.packed, rate, seed % 2**31)
+            return self._packed.step(upcoming.packed or self._packed.pack(batch), rate, seed % 2**31)
         self._cost.add_step(batch, 3 * self._model.loss_flops(batch))
         tensors = self._model.tensors(batch, self._device)
         return train_step(self._model, self._optimizer, tensors, rate, self._config, self._device)

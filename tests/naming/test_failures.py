@@ -11,6 +11,8 @@ from tiny import config_of, trained
 from ablations.errors import Diverged, OutOfMemory
 from ablations.naming import journal, training
 from ablations.naming.batches import training_order
+from ablations.naming.graphs import SWITCH
+from ablations.naming.updates import Update
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -96,20 +98,30 @@ def test_a_value_that_is_not_finite_stops_a_run(on_failure):
     assert [name for name, step, _ in log if step == BAD] == ["non_finite"]
 
 
+@pytest.mark.parametrize("way", ["packed", "padded"])
 @pytest.mark.slow
-def test_a_gradient_that_is_not_finite_is_a_failure_whose_loss_is_finite():
-    events = []
+def test_a_gradient_that_is_not_finite_is_a_failure_whose_loss_is_finite(way, monkeypatch):
+    events, steps = [], []
+    monkeypatch.setenv(SWITCH, way)
+    clips, takes = torch.nn.utils.clip_grad_norm_, Update.take
 
-    def overflow(step, model, batch):
-        weights = next(model.parameters())
-        hook = weights.register_hook(lambda gradient: gradient * math.inf if step == BAD else gradient)
-        hooks.append(hook)
-        if len(hooks) > 1:
-            hooks.pop(0).remove()
+    def overflow(parameters):
+        if steps[-1] == BAD:
+            next(parameters).grad.fill_(math.inf)
 
-    hooks = []
+    def clip(parameters, limit):
+        parameters = list(parameters)
+        overflow(iter(parameters))
+        return clips(parameters, limit)
+
+    def take(update):
+        overflow(iter(update._all))
+        return takes(update)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
+    monkeypatch.setattr(Update, "take", take)
     with pytest.raises(Diverged, match=r"step 45: loss \d\.\d+"):
-        trained(policy("continue"), events=events, before_step=overflow)
+        trained(policy("continue"), events=events, before_step=lambda step, model, batch: steps.append(step))
     [event] = events
     assert (event["kind"], event["step"], event["gradient_norm"]) == ("non_finite", BAD, None)
     assert math.isfinite(event["loss"])

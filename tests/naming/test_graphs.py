@@ -1,4 +1,4 @@
-"""The steps that a GPU takes, on the CPU: over real tokens alone, beside those of Transformers' modules."""
+"""Steps over real tokens alone, beside those of Transformers' modules; those that a GPU takes, too, on the CPU."""
 
 import copy
 
@@ -12,10 +12,12 @@ from ablations.naming import graphs
 from ablations.naming.batches import fixed_widths, make_batch
 from ablations.naming.data import load_data
 from ablations.naming.experiment import cache_dir
-from ablations.naming.graphs import SWITCH, PackedSteps, _asks_nothing_back, _rounded, steps_for
+from ablations.naming.graphs import SWITCH, PackedSteps, _asks_nothing_back, _rounded, arithmetic, steps_for
 from ablations.naming.model import model_for
 from ablations.naming.optimisation import make_optimizer, train_step
 from ablations.naming.packed import _rows, _spans, is_known, pack
+from ablations.naming.stacks import Stacks
+from ablations.naming.updates import Update
 
 ROWS = [np.array(rows) for rows in ([3, 1, 4, 15, 9, 2], [6, 5, 35, 8, 97, 93], [0, 7, 70])]
 
@@ -29,6 +31,12 @@ def batch_of(data, config, rows):
     return make_batch(data.train, rows, data.specials.pad, data.specials.bos, fixed_widths(config))
 
 
+def filling(model, config):
+    """Steps that fill batches up, as on a GPU."""
+    return PackedSteps(model, make_optimizer(model, config.training, CPU), config, CPU, fills=True)
+
+
+@pytest.mark.parametrize("fills", [False, True])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -38,13 +46,13 @@ def batch_of(data, config, rows):
         {"model": {"tie_embeddings": False, "share_embeddings": False}, "decoder": {"layers": 2, "heads": 2}},
     ],
 )
-def test_packed_steps_are_the_plain_steps(data, changes):
+def test_packed_steps_are_the_plain_steps(data, changes, fills):
     config = config_of(**changes)
     plain = model_for(config, data, 0)
     assert is_known(plain)
     other = copy.deepcopy(plain)
     optimizers = [make_optimizer(model, config.training, CPU) for model in (plain, other)]
-    steps = PackedSteps(other, optimizers[1], config, CPU)
+    steps = PackedSteps(other, optimizers[1], config, CPU, fills=fills)
     for rate, rows in zip((1e-3, 1e-3, 5e-4), ROWS, strict=True):
         batch = batch_of(data, config, rows)
         expected = train_step(plain, optimizers[0], plain.tensors(batch, CPU), rate, config, CPU)
@@ -75,7 +83,7 @@ def test_gradients_of_a_packed_step_are_those_of_a_plain_one(data):
 def test_no_sequence_of_fillers_is_longer_than_attention_is_told(data, samples, tokens):
     config = config_of(training={"batch_samples": samples}, data={"input_tokens": tokens})
     model = model_for(config, data, 0)
-    steps = PackedSteps(model, make_optimizer(model, config.training, CPU), config, CPU)
+    steps = filling(model, config)
     for multiple, longest in ((steps._multiple, steps._longest), (steps._name_multiple, steps._longest_name)):
         for fillers in {steps._sequences - samples, steps._sequences - 1}:  # whole batches, and one of a single sample
             worst = (1 - fillers) % multiple  # one more token than fits: a whole multiple of fillers more
@@ -89,7 +97,7 @@ def test_no_sequence_of_fillers_is_longer_than_attention_is_told(data, samples, 
 def test_a_batch_of_whole_bodies_is_filled_up_by_no_more_than_fillers_need(data):
     config = config_of(training={"batch_samples": 256}, data={"input_tokens": 24})
     model = model_for(config, data, 0)
-    steps = PackedSteps(model, make_optimizer(model, config.training, CPU), config, CPU)
+    steps = filling(model, config)
     whole = np.flatnonzero(data.train.input_lengths_uncut >= 24)
     packed = steps.pack(batch_of(data, config, np.resize(whole, 256)))
     real = steps._sequences + 256 * 23
@@ -102,7 +110,7 @@ def test_a_batch_of_whole_bodies_is_filled_up_by_no_more_than_fillers_need(data)
 def test_the_last_batch_of_an_epoch_has_as_many_sequences_as_whole_ones(data):
     config = config_of(training={"batch_samples": 6})
     model = model_for(config, data, 0)
-    steps = PackedSteps(model, make_optimizer(model, config.training, CPU), config, CPU)
+    steps = filling(model, config)
     whole, last = (steps.pack(batch_of(data, config, rows)) for rows in (ROWS[0], ROWS[0][:2]))
     sizes = [len(each.host) - 4 * (each.tokens + each.name_tokens) - each.name_tokens for each in (whole, last)]
     assert sizes[0] == sizes[1]  # what is left: the seed, and where sequences begin
@@ -123,8 +131,73 @@ def test_who_asks_for_padding_gets_it_and_a_way_that_is_none_is_refused(data, mo
     optimizer = make_optimizer(model, config.training, CPU)
     assert steps_for(model, optimizer, config, gpu) is None
     monkeypatch.setenv(SWITCH, "graph")
-    with pytest.raises(AblationsError, match="ABLATIONS_GPU_STEPS: unknown way 'graph'; did you mean 'graphs'"):
+    with pytest.raises(AblationsError, match="ABLATIONS_STEPS: unknown way 'graph'; did you mean 'graphs'"):
         steps_for(model, optimizer, config, gpu)
+
+
+def test_a_cpu_takes_its_steps_without_padding_where_it_knows_the_model_and_computes_in_full_precision(
+    data, monkeypatch
+):
+    def steps(**changes):
+        config = config_of(**changes)
+        model = model_for(config, data, 0)
+        return steps_for(model, make_optimizer(model, config.training, CPU), config, CPU)
+
+    found = steps()
+    assert found.facts == {"tokens": "packed", "recorded_shapes": 0, "fused_by": None}
+    assert steps(training={"precision": "bf16"}) is None
+    assert steps(training={"padding": "maximum"}) is None
+    assert steps(decoder={"kind": "set"}) is None
+    assert arithmetic(CPU) == "cpu, packed"
+    monkeypatch.setenv(SWITCH, "padded")
+    assert steps() is None
+    assert arithmetic(CPU) == "cpu, padded"
+
+
+@pytest.mark.parametrize("limit", [None, 0.5])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_cpus_update_is_a_step_of_pytorchs_adamw(limit, frozen):
+    torch.manual_seed(0)
+    # alone in a stack, two in one, one outside of them, one without decay; the frozen one has no gradient
+    shapes = (96, 32), (31, 32), (7, 32), (50, 32), (64,)
+    mine, other = ([torch.nn.Parameter(torch.randn(shape)) for shape in shapes] for _ in range(2))
+    for each, own in zip(other, mine, strict=True):
+        each.data.copy_(own.data)
+        each.requires_grad_(not (frozen and each is other[3]))
+    mine[3].requires_grad_(not frozen)
+
+    def adamw(parameters):
+        groups = [{"params": parameters[:4], "weight_decay": 0.1}, {"params": parameters[4:], "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.98), fused=True)
+
+    stacks, optimizer, plain = Stacks(torch.float32), adamw(mine), adamw(other)
+    alone, joint = stacks.stack(mine[:1]), stacks.stack(mine[1:3])
+    assert alone.value.data_ptr() == mine[0].data_ptr()
+    for interrupted in (False, False, True):
+        if interrupted:  # the states are the optimizer's: whoever begins anew goes on from them
+            optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        update = Update(optimizer, stacks, limit)
+        stacks.refresh()
+        torch.testing.assert_close(joint.value, torch.cat(mine[1:3]), rtol=0, atol=0)
+        grads = [torch.randn_like(each) for each in other]
+        alone.grad[:], joint.grad[:31], joint.grad[31:] = grads[:3]
+        for parameters in (mine, other):
+            for each, grad in zip(parameters[3:], grads[3:], strict=True):
+                each.grad = grad.clone() if each.requires_grad else None
+        stacks.collect()
+        norm = update.take()
+        for each, grad in zip(other[:3], grads, strict=False):
+            each.grad = grad.clone()
+        expected = torch.nn.utils.clip_grad_norm_(other, limit or float("inf"))
+        plain.step()
+        torch.testing.assert_close(norm, expected)
+        assert all(each.grad is None for each in mine)
+    for each, own in zip(other, mine, strict=True):
+        torch.testing.assert_close(own, each, rtol=1e-5, atol=1e-6)
+    ours, theirs = (each.state_dict()["state"] for each in (optimizer, plain))
+    for place, state in theirs.items():
+        for name, value in state.items():
+            torch.testing.assert_close(ours[place][name], value, rtol=1e-5, atol=1e-7)
 
 
 def test_only_scoring_that_reads_nothing_back_is_recorded(data):
@@ -137,7 +210,7 @@ def test_only_scoring_that_reads_nothing_back_is_recorded(data):
     assert not _asks_nothing_back(model)
 
 
-@pytest.mark.parametrize("at", ["give", "collect", "step"])
+@pytest.mark.parametrize("at", ["give", "collect", "take"])
 @pytest.mark.parametrize(
     "error",
     [
@@ -149,8 +222,8 @@ def test_only_scoring_that_reads_nothing_back_is_recorded(data):
 def test_a_step_whose_recording_finds_no_memory_leaves_nothing_behind(data, monkeypatch, at, error):
     config = config_of(training={"batch_samples": 6})
     models = [model_for(config, data, 0) for _ in range(2)]
-    plain, broken = (PackedSteps(each, make_optimizer(each, config.training, CPU), config, CPU) for each in models)
-    breaks = {"give": broken._loss._sums, "collect": broken._loss.stacks, "step": broken._optimizer}[at]
+    plain, broken = (filling(each, config) for each in models)
+    breaks = {"give": broken._loss._sums, "collect": broken._loss.stacks, "take": broken._update}[at]
 
     def full():
         raise error
@@ -162,7 +235,7 @@ def test_a_step_whose_recording_finds_no_memory_leaves_nothing_behind(data, monk
     with monkeypatch.context() as broken_off:
         broken_off.setattr(graphs, "_captured", lambda pool, device, compute: compute())
         broken_off.setattr(breaks, at, full)
-        assert broken._record(buffer, tokens, names) is None
+        assert broken._record(buffer, (tokens, names, broken._sequences)) is None
     assert (broken.facts["recorded_shapes"], broken.records) == (0, False)
     torch.testing.assert_close(
         broken.step(broken.pack(batch), 1e-3, 1), plain.step(plain.pack(batch), 1e-3, 1), rtol=0, atol=0
