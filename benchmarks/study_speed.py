@@ -5,7 +5,8 @@
     python benchmarks/study_speed.py --only layers --seeds 2
     python benchmarks/study_speed.py --size small --per-gpu 1 null --only layers constant-lr --seeds 2   # a GPU
 
-Beside the whole it says what a run of ours spends its seconds on. With several numbers of runs per GPU the study is run
+Beside the whole it says what a run of ours spends its seconds on. On a GPU one run goes first, on its own: it compiles
+the kernels that all others find compiled. With several numbers of runs per GPU the study is run
 once with each, and their scores are compared.
 Both train, validate at the same steps (the validation split and the fixed training samples) and test the same arms and
 seeds on the same data, which lie in the cache beforehand. Ours is the command as a user gives it, start-up, records and
@@ -32,6 +33,7 @@ import numpy as np
 from ruamel.yaml import YAML
 from sizes import SIZES
 
+from ablations import machine
 from ablations.plan import Variant, expand
 from ablations.study import load_study
 
@@ -44,7 +46,7 @@ def main() -> None:
     options = _options()
     ctypes.CDLL(None).prctl(SUBREAPER, 1)  # processes that outlive their parents become children of this one
     with tempfile.TemporaryDirectory() as made:
-        study = options.study or scaled(options, Path(made))
+        study = options.study or scaled(options, Path(made), options.seeds)
         chosen = [variant for variant in expand(load_study(study, "cpu")) if _is_chosen(variant, options.only)]
         if options.recipe:
             by_recipe(chosen, options.seeds)
@@ -60,11 +62,13 @@ def main() -> None:
         if options.only:
             only += ["--only", "baseline"]
         took: dict[str, tuple[float, float]] = {}
+        if machine.gpus():
+            alone = scaled(options, Path(made, "alone"), seeds=1)
+            measured("one run, which compiles", ours(alone, Path(made, "alone"), ["--only", "baseline"]))
         for per_gpu in options.per_gpu or [None]:
-            ours = [sys.executable, "-m", "ablations.cli", "run", "-s", str(study), "-p", "cpu"]
-            ours += ["-r", f"{made}/{per_gpu}", *(only if options.only else [])]
             name = "ablations run" + (f", {per_gpu} a GPU" if per_gpu else "")
-            took[name] = measured(name, [*ours, *(["-x", f"per_gpu={per_gpu}"] if per_gpu else [])])
+            more = [*(only if options.only else []), *(["-x", f"per_gpu={per_gpu}"] if per_gpu else [])]
+            took[name] = measured(name, ours(study, Path(made, str(per_gpu)), more))
             say_runs(Path(made, str(per_gpu)))
         if len(took) > 1:
             compare([Path(made, each) for each in options.per_gpu])
@@ -92,12 +96,18 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def scaled(options: argparse.Namespace, folder: Path) -> Path:
+def ours(study: Path, results: Path, more: list[str]) -> list[str]:
+    """The command that runs a study."""
+    return [sys.executable, "-m", "ablations.cli", "run", "-s", str(study), "-p", "cpu", "-r", str(results), *more]
+
+
+def scaled(options: argparse.Namespace, folder: Path, seeds: int) -> Path:
     """The study at a size, with fewer seeds and steps, and as many validations per run."""
+    folder.mkdir(exist_ok=True)
     yaml = YAML()
     document = yaml.load(STUDY.read_text(encoding="utf-8"))
     profile = document["profiles"]["cpu"]
-    profile["seeds"] = options.seeds
+    profile["seeds"] = seeds
     base = profile["baseline"]
     for key, value in SIZES[options.size].items():
         if key != "training.max_steps":
@@ -128,7 +138,8 @@ def say_runs(folder: Path) -> None:
     parts = {name: [each["info"]["cost"][f"seconds_{name}"] for each in found] for name in PARTS}
     rest = [each["seconds"] - sum(parts[name][at] for name in PARTS) for at, each in enumerate(found)]
     said = ", ".join(f"{name} {np.mean(spent):.2f}" for name, spent in {**parts, "none of these": rest}.items())
-    print(f"  a run {np.mean([each['seconds'] for each in found]):.2f} s: {said}")
+    seconds = [each["seconds"] for each in found]
+    print(f"  a run {np.mean(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f}): {said}")
     how = {json.dumps(each["info"]["training_steps"]) for each in found if "training_steps" in each["info"]}
     print(*(f"  steps: {each}" for each in sorted(how)), sep="\n", end="\n" if how else "", flush=True)
 
