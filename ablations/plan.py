@@ -17,7 +17,7 @@ from ablations.recorded import IMPORTED, identity
 if TYPE_CHECKING:
     from ablations.study import Ablation, Level, Study
 
-ASSUMED_FLOPS_PER_S = 5e10
+ASSUMED_FLOPS_PER_S = 8e10
 """Rate of one CPU worker where nothing was measured: a small transformer in fp32 on one core of a 2020s server."""
 
 ASSUMED_GPU_FLOPS_PER_S = 1e13
@@ -209,9 +209,10 @@ def forecast(
     """Forecasts the time that runs take.
 
     A variant's finished runs tell its time. Where it has none, its counted FLOPs are divided by the rate of the
-    other finished runs (their counted FLOPs over their seconds, the median), or by an assumed rate. What a run takes
-    over counts as the share that it is of its training and validations, which are as large a part of a run as they
-    were of finished ones; where none has said so, training is all of it.
+    other finished runs (their FLOPs over their seconds, the median; those of these variants are counted in the same
+    way, those of others are what they recorded, and taken where there are none), or by an assumed rate. What a run
+    takes over counts as the share that it is of its training and validations, which are as large a part of a run as
+    they were of finished ones; where none has said so, training is all of it.
 
     Args:
         variants: From :func:`expand`.
@@ -227,14 +228,15 @@ def forecast(
     own: dict[str, list[float]] = {}
     for row in past:
         own.setdefault(str(row.get("config_hash")), []).append(float(row["seconds"]))
-    rates = [float(row["flops"]) / float(row["seconds"]) for row in past if _positive(row.get("flops"))]
+    counts = {variant.config_hash: flops(variant.config) for variant in variants}
+    rates = _rates({name: count for name, count in counts.items() if count}, past)
     rate = statistics.median(rates) if rates else assumed
     seconds: dict[str, float | None] = {}
     for variant in variants:
         if variant.config_hash in own:
             seconds[variant.name] = statistics.fmean(own[variant.config_hash])
         else:
-            count = flops(variant.config)
+            count = counts[variant.config_hash]
             seconds[variant.name] = count / rate if count else None
     counted = any(variant.config_hash not in own for variant in variants)
     source = _source(len(past), len(rates), counted, None in seconds.values(), assumed)
@@ -245,6 +247,12 @@ def forecast(
         shares.setdefault(key.variant, []).append(left[key.run_id])
     means = {name: _times(statistics.fmean(shares.get(name, [1.0])), whole) for name, whole in seconds.items()}
     return Forecast(MappingProxyType(seconds), MappingProxyType(means), total, len(keys), source)
+
+
+def _rates(counts: Mapping[str, float], past: Sequence[Mapping[str, Any]]) -> list[float]:
+    """FLOPs per second of finished runs: as they are counted now, else as recorded (which may leave out padding)."""
+    alike = [counts[row["config_hash"]] / float(row["seconds"]) for row in past if row.get("config_hash") in counts]
+    return alike or [float(row["flops"]) / float(row["seconds"]) for row in past if _positive(row.get("flops"))]
 
 
 def _left(keys: Sequence[RunKey], saved: Mapping[str, Saved], past: Sequence[Mapping[str, Any]]) -> dict[str, float]:

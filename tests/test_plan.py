@@ -151,10 +151,19 @@ def test_other_finished_runs_tell_the_rate_at_which_flops_are_done(study):
     assert told.source == "from 1 finished run; variants without one: counted FLOPs at their rate"
 
 
+def test_the_rate_is_that_of_flops_counted_in_one_way_where_it_can_be(study):
+    variants, recorded = expand(study), {"flops": 25.0, "seconds": 10.0}  # padding left out, or the like
+    history = [{"config_hash": variants[0].config_hash, **recorded}, {"config_hash": "of another study", **recorded}]
+    told = forecast(variants, keys_of(variants), history, flops=lambda config: 50.0 * config["decoder.layers"])
+    assert dict(told.seconds) == {"baseline": 10.0, "layers=4": 20.0, "layers=6": 30.0}
+    told = forecast(variants, keys_of(variants), history[1:], flops=lambda config: 50.0 * config["decoder.layers"])
+    assert dict(told.seconds) == {"baseline": 40.0, "layers=4": 80.0, "layers=6": 120.0}
+
+
 def test_without_finished_runs_the_rate_is_assumed_and_said_to_be(study):
     told = forecast(expand(study), keys_of(expand(study)), flops=lambda config: 60 * ASSUMED_FLOPS_PER_S)
     assert told.total == 180.0
-    assert told.source == "rough: counted FLOPs at an assumed 50 GFLOP/s a worker"
+    assert told.source == "rough: counted FLOPs at an assumed 80 GFLOP/s a worker"
     on_a_gpu = forecast(expand(study), keys_of(expand(study)), assumed=1e13, flops=lambda config: 60e13)
     assert on_a_gpu.total == 180.0
     assert on_a_gpu.source == "rough: counted FLOPs at an assumed 10,000 GFLOP/s a worker"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ablations.naming.pulls import Pulls, by_autograd
 
-MOST_WEIGHTS = 1 << 24  # of attention that are computed and kept at once
+MOST_WEIGHTS = 1 << 22  # of attention that are computed and kept at once
 
 
 class Grid:

@@ -129,6 +129,8 @@ class _Kind:
         """A step by gradients over a divisor, for those that have gradients."""
         group, (beta1, beta2) = self._group, self._group["betas"]
         taken = [(each[0], each[0].grad, *each[1:]) for each in self._tensors if each[0].grad is not None]
+        if not taken:
+            return
         parameters, grads, means, squares, steps = map(list, zip(*taken, strict=True))
         torch._fused_adamw_(
             parameters, grads, means, squares, [], steps, lr=group["lr"], beta1=beta1, beta2=beta2, eps=group["eps"],
