@@ -21,13 +21,14 @@ from torch import Tensor
 from ablations.errors import AblationsError, one_of
 from ablations.naming import fused
 from ablations.naming.batches import Batch
+from ablations.naming.bodies import FAMILY, first_position
 from ablations.naming.config import Config
 from ablations.naming.data import Split
 from ablations.naming.guard import ran_out
-from ablations.naming.heads import TAKE_4D_MASKS, NamingModel, Scored, SequenceModel, Tensors
+from ablations.naming.heads import NamingModel, Scored, SequenceModel, Tensors
 from ablations.naming.layers import PackedLoss
 from ablations.naming.optimisation import autocast, is_half, set_rate
-from ablations.naming.packed import Packed, first_position, fits, pack
+from ablations.naming.packed import Packed, fits, pack
 from ablations.naming.updates import Update
 
 SWITCH = "ABLATIONS_STEPS"
@@ -132,7 +133,7 @@ class PackedSteps:
         half = is_half(config.training, device)
         self._loss = PackedLoss(model, config, torch.bfloat16 if half else torch.float32)
         self._update = Update(optimizer, self._loss.stacks, config.training.gradient_clip)
-        self._first, samples = first_position(model), config.training.batch_samples
+        self._first, samples = first_position(model.encoder), config.training.batch_samples
         self._multiple = max(FEWEST_TOKENS, samples * config.data.input_tokens // SHAPES)
         self._name_multiple = 2 * samples
         self._longest = max(2, config.data.input_tokens)
@@ -289,7 +290,7 @@ class Scorer:
 def _asks_nothing_back(model: NamingModel) -> bool:
     """Whether scoring is known to read nothing back, and to be the same under a recording, in all of Transformers 5."""
     regenerates = isinstance(model, SequenceModel) and not model.cache
-    return model.encoder.config.model_type in TAKE_4D_MASKS and not regenerates
+    return model.encoder.config.model_type in FAMILY and not regenerates
 
 
 def _captured(pool: Any, device: torch.device, compute: Callable[[], T]) -> tuple[Any, T]:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ablations.naming import bodies
 from ablations.naming.batches import Batch
 from ablations.naming.decoding import Decoding, Generated, generate, likeliest
 from ablations.naming.encoding import Specials
@@ -22,7 +23,6 @@ from ablations.naming.flops import Sizes, forward_flops, packed_flops, regenerat
 from ablations.naming.wordset import NameWords
 
 Decode = Callable[[Sequence[int]], list[str]]
-TAKE_4D_MASKS = {"roberta", "xlm-roberta", "camembert", "bert"}  # encoders known to take a mask as attention wants it
 
 
 class Tensors(NamedTuple):
@@ -167,9 +167,14 @@ class NamingModel(nn.Module, ABC):
         return int(self.encoder.config.vocab_size)
 
     def encode(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
-        """Bodies ``(batch, tokens)`` and their mask (see :class:`Tensors`) to states ``(batch, tokens, hidden)``."""
+        """Bodies ``(batch, tokens)`` and their mask (see :class:`Tensors`) to states ``(batch, tokens, hidden)``.
+
+        What they are behind a body's end is nothing that may be looked at.
+        """
+        if bodies.can_encode(self.encoder, inputs.device):
+            return bodies.encode(self.encoder, inputs, mask)
         config = self.encoder.config
-        if mask is not None and not (config.model_type in TAKE_4D_MASKS and config._attn_implementation == "sdpa"):
+        if mask is not None and not (config.model_type in bodies.FAMILY and config._attn_implementation == "sdpa"):
             mask = mask[:, 0, 0].long()
         states: Tensor = self.encoder(input_ids=inputs, attention_mask=mask).last_hidden_state
         return states

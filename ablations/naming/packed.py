@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablations.naming.batches import Batch
+from ablations.naming.bodies import FAMILY
 from ablations.naming.encoding import Specials
-from ablations.naming.heads import TAKE_4D_MASKS, NamingModel, SequenceModel
+from ablations.naming.heads import NamingModel, SequenceModel
 from ablations.naming.operands import IGNORED, Rows
 
 LIMIT = 2**31  # elements from the first key of a body to the last: kernels count them in 32 bits
@@ -28,7 +29,7 @@ def fits(model: NamingModel, device: torch.device) -> bool:
 
 def is_known(model: NamingModel) -> bool:
     """Whether this module knows the model's layers."""
-    if not isinstance(model, SequenceModel) or model.encoder.config.model_type not in TAKE_4D_MASKS:
+    if not isinstance(model, SequenceModel) or model.encoder.config.model_type not in FAMILY:
         return False
     parts = (model.encoder.config, model.decoder.config)
     keys_apart = 2 * parts[1].num_hidden_layers * parts[1].hidden_size
@@ -68,12 +69,6 @@ class Packed:
         return cls(Rows(*parts[:3]), parts[3], parts[4], Rows(*parts[5:8]), *parts[8:])
 
 
-def first_position(model: NamingModel) -> int:
-    """What the encoder calls the first token's position: RoBERTa counts from behind the padding's, BERT from 0."""
-    padding: int | None = getattr(model.encoder.embeddings, "padding_idx", None)
-    return 0 if padding is None else padding + 1
-
-
 def pack(
     batch: Batch, special: Specials, first: int, tokens: int, name_tokens: int, sequences: int
 ) -> NDArray[np.int32]:
@@ -82,7 +77,7 @@ def pack(
     Args:
         batch: Padded.
         special: Ids of the special tokens.
-        first: See :func:`first_position`.
+        first: See :func:`~ablations.naming.bodies.first_position`.
         tokens: Of the bodies, fillers included.
         name_tokens: Of the names, likewise.
         sequences: Bodies, or names, and sequences to fill up with: these have a token each at least.
