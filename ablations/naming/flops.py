@@ -37,16 +37,17 @@ def forward_flops(sizes: Sizes, samples: int, input_tokens: int, output_tokens: 
     return float(layers + 2.0 * sizes.hidden * sizes.vocabulary * logits)
 
 
-def packed_flops(sizes: Sizes, inputs: Any, names: Any) -> float:
-    """Operations of one forward pass over sequences without padding, a logit for each token of the names.
+def real_flops(sizes: Sizes, inputs: Any, positions: Any, logits: Any) -> float:
+    """Operations of one forward pass over sequences without padding.
 
     Args:
         sizes: Of the model.
         inputs: Tokens of each body, a numpy array ``(samples,)``.
-        names: Tokens of each name, likewise.
+        positions: Of the decoder for each sample, likewise.
+        logits: Positions at which the output layer is computed, likewise.
     """
-    layers = encoder_flops(sizes, 1, inputs) + decoder_flops(sizes, 1, inputs, names)
-    return float((layers + 2.0 * sizes.hidden * sizes.vocabulary * names).sum())
+    layers = encoder_flops(sizes, 1, inputs) + decoder_flops(sizes, 1, inputs, positions)
+    return float((layers + 2.0 * sizes.hidden * sizes.vocabulary * logits).sum())
 
 
 def encoder_flops(sizes: Sizes, samples: int, input_tokens: Any) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ablations.naming.pulls import Pulls, by_autograd
+from ablations.naming.pulls import Pulls, by_autograd, drawn
 
 MOST_WEIGHTS = 1 << 22  # of attention that are computed and kept at once
 
@@ -32,7 +32,8 @@ class Grid:
         self._real = torch.arange(self.longest) < sizes[:, None]
         self._sequence, self._place = self._real.nonzero(as_tuple=True)
         self._is_full = len(self._place) == self._real.numel()
-        self._found: dict[tuple[int, ...], Tensor] = {}
+        self._masks, self._by_token = dict[int, Tensor](), dict[int, Tensor]()
+        self._by_row = dict[tuple[int, int], Tensor]()
 
     def lay_out(self, states: Tensor) -> Tensor:
         """``(sequences * heads, longest, width)`` of ``(tokens, heads, width)``; what is behind an end is any token."""
@@ -56,25 +57,25 @@ class Grid:
         """What hides the keys behind an end, ``(sequences * heads, 1, longest)``; None where there are none."""
         if self._is_full:
             return None
-        if (heads,) not in self._found:
+        if heads not in self._masks:
             mask = torch.zeros(self._real.shape).masked_fill_(~self._real, -math.inf)
-            self._found[heads,] = mask.repeat_interleave(heads, 0)[:, None]
-        return self._found[heads,]
+            self._masks[heads] = mask.repeat_interleave(heads, 0)[:, None]
+        return self._masks[heads]
 
     def _targets(self, heads: int) -> Tensor:
         """Which row of the grid each head of each token is, ``(tokens * heads,)``."""
-        if (0, heads) not in self._found:
+        if heads not in self._by_token:
             first = self._sequence * (heads * self.longest) + self._place
-            self._found[0, heads] = (first[:, None] + torch.arange(heads) * self.longest).flatten()
-        return self._found[0, heads]
+            self._by_token[heads] = (first[:, None] + torch.arange(heads) * self.longest).flatten()
+        return self._by_token[heads]
 
     def _sources(self, heads: int, apart: int) -> Tensor:
         """Which row each row of the grid is taken from, where tokens are so many rows apart; 0 behind an end."""
-        if (1, heads, apart) not in self._found:
+        if (heads, apart) not in self._by_row:
             rows = torch.arange(len(self._place))[:, None] * apart + torch.arange(heads)
             sources = torch.zeros(self._real.numel() * heads, dtype=torch.int64)
-            self._found[1, heads, apart] = sources.index_copy_(0, self._targets(heads), rows.flatten())
-        return self._found[1, heads, apart]
+            self._by_row[heads, apart] = sources.index_copy_(0, self._targets(heads), rows.flatten())
+        return self._by_row[heads, apart]
 
 
 def attention(
@@ -111,7 +112,7 @@ def _by_hand(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dro
     scale, nothing = query.shape[2] ** -0.5, query.new_empty(())
     added, beta = (nothing, 0) if mask is None else (mask, 1)
     weights = torch.softmax(torch.baddbmm(added, query, key.transpose(1, 2), beta=beta, alpha=scale), -1)
-    kept = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
+    kept = drawn(weights, dropout)
     taken = weights if kept is None else weights * kept
 
     def pull(given: Tensor) -> tuple[Tensor, ...]:

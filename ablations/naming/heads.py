@@ -19,7 +19,7 @@ from ablations.naming import bodies
 from ablations.naming.batches import Batch
 from ablations.naming.decoding import Decoding, Generated, generate, likeliest
 from ablations.naming.encoding import Specials
-from ablations.naming.flops import Sizes, forward_flops, packed_flops, regeneration_flops, steps_flops
+from ablations.naming.flops import Sizes, forward_flops, real_flops, regeneration_flops, steps_flops
 from ablations.naming.wordset import NameWords
 
 Decode = Callable[[Sequence[int]], list[str]]
@@ -116,9 +116,9 @@ class NamingModel(nn.Module, ABC):
     def loss_flops(self, batch: Batch) -> float:
         """Floating-point operations of :meth:`loss` over a padded batch, without the backward pass."""
 
-    def packed_flops(self, batch: Batch) -> float:
-        """Floating-point operations of :meth:`loss` over the real tokens of a batch, without the backward pass."""
-        return packed_flops(self.sizes, batch.mask.sum(1), batch.real.sum(1))
+    @abstractmethod
+    def real_flops(self, batch: Batch) -> float:
+        """Those over the real tokens of a batch alone."""
 
     @abstractmethod
     def score_flops(self, batch: Batch, scored: Scored) -> float:
@@ -281,6 +281,11 @@ class SequenceModel(NamingModel):
         """See :meth:`NamingModel.loss_flops`."""
         return forward_flops(self.sizes, *_shape(batch), batch.labels.shape[1], int(batch.real.sum()))
 
+    def real_flops(self, batch: Batch) -> float:
+        """See :meth:`NamingModel.real_flops`."""
+        names = batch.real.sum(1)
+        return real_flops(self.sizes, batch.mask.sum(1), names, names)
+
     def score_flops(self, batch: Batch, scored: Scored) -> float:
         """See :meth:`NamingModel.score_flops`."""
         further = steps_flops if self.cache else regeneration_flops
@@ -338,6 +343,10 @@ class ParallelModel(NamingModel):
     def loss_flops(self, batch: Batch) -> float:
         """See :meth:`NamingModel.loss_flops`."""
         return forward_flops(self.sizes, *_shape(batch), self.positions, int(batch.real.sum()))
+
+    def real_flops(self, batch: Batch) -> float:
+        """See :meth:`NamingModel.real_flops`."""
+        return real_flops(self.sizes, batch.mask.sum(1), self.positions, batch.real.sum(1))
 
     def score_flops(self, batch: Batch, scored: Scored) -> float:
         """See :meth:`NamingModel.score_flops`."""
@@ -418,6 +427,10 @@ class SetModel(NamingModel):
     def loss_flops(self, batch: Batch) -> float:
         """See :meth:`NamingModel.loss_flops`."""
         return forward_flops(self.sizes, *_shape(batch), 1, len(batch.rows))
+
+    def real_flops(self, batch: Batch) -> float:
+        """See :meth:`NamingModel.real_flops`."""
+        return real_flops(self.sizes, batch.mask.sum(1), 1, 1)
 
     def score_flops(self, batch: Batch, scored: Scored) -> float:
         """See :meth:`NamingModel.score_flops`."""

@@ -62,7 +62,7 @@ class PackedLoss:
 
     @torch.no_grad()
     def backward(self, batch: Packed, longest: int, longest_name: int, label_smoothing: float = 0.0) -> Tensor:
-        """Mean of the cross-entropies of the names' tokens; its gradients are added to those of the parameters.
+        """Mean of the cross-entropies of the names' tokens; leaves its gradients with the parameters, which have none.
 
         Args:
             batch: On the device.

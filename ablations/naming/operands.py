@@ -18,7 +18,7 @@ class Dropout:
     """How much is dropped, and by which random numbers.
 
     Attributes:
-        share: Probability, 0 to 1.
+        share: Probability, 0 to below 1.
         seed: Of the step, int64, ``(1,)``, on the device.
         site: Which of the step's dropouts this is: each draws other numbers.
     """

@@ -22,21 +22,25 @@ FLASH = (8, 0)  # compute capability that flash attention needs; its heads are a
 
 def fits(model: NamingModel, device: torch.device) -> bool:
     """Whether the loss of a model is computed here, and fast: names token by token, layers as BERT has them."""
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLASH:
-        return False
-    return device.type in {"cuda", "cpu"} and is_known(model)
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= FLASH and is_known(model) and _suits_kernels(model)
+    return device.type == "cpu" and is_known(model)
 
 
 def is_known(model: NamingModel) -> bool:
     """Whether this module knows the model's layers."""
     if not isinstance(model, SequenceModel) or model.encoder.config.model_type not in FAMILY:
         return False
+    return all(part.config.hidden_act == "gelu" for part in (model.encoder, model.decoder))
+
+
+def _suits_kernels(model: NamingModel) -> bool:
     parts = (model.encoder.config, model.decoder.config)
     keys_apart = 2 * parts[1].num_hidden_layers * parts[1].hidden_size
     if parts[0].max_position_embeddings * keys_apart >= LIMIT:
         return False
     widths = [part.hidden_size // part.num_attention_heads for part in parts]
-    return all(part.hidden_act == "gelu" for part in parts) and all(w % 8 == 0 and w <= 256 for w in widths)
+    return all(width % 8 == 0 and width <= 256 for width in widths)
 
 
 @dataclass(frozen=True)

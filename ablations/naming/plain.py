@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ablations.naming.operands import IGNORED, Dropout
-from ablations.naming.pulls import Pulls
+from ablations.naming.pulls import Pulls, drawn
 
 to_norm = torch.ops.aten.native_layer_norm_backward
 ALL = [True, True, True]  # gradients by what is normalised, the weight and the bias
@@ -27,7 +27,7 @@ def embed(
     if extra is not None:
         whole += extra
     out, mean, scale = torch.native_layer_norm(whole, weight.shape, weight, shift, eps)
-    kept = _kept(out, dropout)
+    kept = drawn(out, dropout.share)
     if kept is not None:
         out *= kept
 
@@ -43,8 +43,9 @@ def add_norm(
     states: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: Tensor, eps: float, dropout: Dropout
 ) -> tuple[Tensor, Pulls]:
     """See :func:`ablations.naming.fused.add_norm`."""
+    kind, own_kind = states.dtype, residual.dtype
     whole = states.float().add_(bias)
-    kept = _kept(whole, dropout)
+    kept = drawn(whole, dropout.share)
     if kept is not None:
         whole *= kept
     whole += residual
@@ -53,34 +54,36 @@ def add_norm(
     def pull(given: Tensor) -> tuple[Tensor, ...]:
         to_whole, *others = to_norm(given.float(), whole, weight.shape, mean, scale, weight, shift, ALL)
         to_sum = to_whole if kept is None else to_whole * kept
-        return to_sum.to(states), to_whole.to(residual), torch.stack([*others, to_sum.sum(0)])[:, None]
+        return to_sum.to(kind), to_whole.to(own_kind), torch.stack([*others, to_sum.sum(0)])[:, None]
 
-    return out.to(residual), pull
+    return out.to(own_kind), pull
 
 
 def gelu(states: Tensor, bias: Tensor) -> tuple[Tensor, Pulls]:
     """See :func:`ablations.naming.fused.gelu`."""
-    whole = states.float().add_(bias)
+    kind, whole = states.dtype, states.float().add_(bias)
 
     def pull(given: Tensor) -> tuple[Tensor, ...]:
         to_whole = torch.ops.aten.gelu_backward(given.float(), whole)
-        return to_whole.to(states), to_whole.sum(0)[None, None]
+        return to_whole.to(kind), to_whole.sum(0)[None, None]
 
-    return nn.functional.gelu(whole).to(states), pull
+    return nn.functional.gelu(whole).to(kind), pull
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, outputs: int, smoothing: float) -> tuple[Tensor, Tensor]:
     """See :func:`ablations.naming.fused.cross_entropy`."""
     real = labels != IGNORED
-    weight, at = (real / real.sum())[:, None], labels.clamp(min=0).long()[:, None]
+    weight, at = (real / real.sum())[:, None], labels.clamp(min=0).long()
+    rows = torch.arange(len(at), device=at.device)
     logs = torch.log_softmax(logits[:, :outputs].float(), 1)
-    losses = (smoothing - 1) * logs.gather(1, at)
+    losses = (smoothing - 1) * logs[rows, at][:, None]
     if smoothing:
         losses -= smoothing * logs.mean(1, keepdim=True)
     to_logits = logs.exp_()
     if smoothing:
         to_logits -= smoothing / outputs
-    to_logits.scatter_add_(1, at, torch.full_like(losses, smoothing - 1)).mul_(weight)
+    to_logits[rows, at] += smoothing - 1
+    to_logits *= weight
     if logits.shape[1] > outputs:
         to_logits = nn.functional.pad(to_logits, (0, logits.shape[1] - outputs))
     return (losses * weight).sum(), to_logits.to(logits)
@@ -94,12 +97,3 @@ def summed(states: Tensor) -> Tensor:
 def added(several: Sequence[Tensor]) -> list[Tensor]:
     """See :func:`ablations.naming.fused.added`."""
     return [each.sum(1) for each in several]
-
-
-def _kept(states: Tensor, dropout: Dropout) -> Tensor | None:
-    """By what each number is to be multiplied; None where nothing is dropped."""
-    if not dropout.share:
-        return None
-    if dropout.share == 1.0:
-        return torch.zeros_like(states)
-    return torch.empty_like(states).bernoulli_(1 - dropout.share).div_(1 - dropout.share)

@@ -41,7 +41,6 @@ class Stacks:
         self._copies: list[Tensor] = []
         self._parameters: list[Tensor] = []
         self._stacked: list[tuple[nn.Parameter, Tensor]] = []
-        self._alone: list[tuple[nn.Parameter, Tensor]] = []
         self._emptied: list[Tensor] = []
 
     def stack(self, parameters: Iterable[nn.Parameter], multiple: int = 1) -> Stack:
@@ -52,17 +51,14 @@ class Stacks:
             multiple: Of which the number of rows is to be one.
         """
         found = list(parameters)
-        if len(found) == 1 and self._is_its_own(found[0], multiple):
-            self._alone.append((found[0], torch.zeros_like(found[0])))
-            return Stack(found[0].detach(), self._alone[-1][1])
-        value = self.copy(found, multiple)
+        is_its_own = len(found) == 1 and self._is_its_own(found[0], multiple)
+        value = found[0].detach() if is_its_own else self.copy(found, multiple)
         grad = torch.zeros_like(value)
         self._stacked += zip(found, torch.split(grad, _sizes(found, len(grad)))[:-1], strict=True)
         return Stack(value, grad)
 
     def _is_its_own(self, parameter: nn.Parameter, multiple: int) -> bool:
-        is_met = any(each is parameter for each, _ in (*self._stacked, *self._alone))
-        return parameter.dtype == self._kind and is_even(parameter) and len(parameter) % multiple == 0 and not is_met
+        return parameter.dtype == self._kind and is_even(parameter) and len(parameter) % multiple == 0
 
     def copy(self, parameters: Iterable[nn.Parameter], multiple: int = 1) -> Tensor:
         """As :meth:`stack`, for parameters whose gradients go another way: the values alone."""
@@ -76,7 +72,7 @@ class Stacks:
 
     def gradient(self, parameter: nn.Parameter) -> Tensor:
         """Where to add what else there is to a parameter's gradient: in its stack, or in one that begins with zeros."""
-        for each, grad in (*self._stacked, *self._alone):
+        for each, grad in self._stacked:
             if each is parameter:
                 return grad
         grad = torch.zeros_like(parameter, dtype=self._kind, memory_format=torch.contiguous_format)
@@ -91,15 +87,12 @@ class Stacks:
         Args:
             parameters: Those are left that are in one stack alone and :func:`is_even`.
         """
-        stacked = [*self._stacked, *self._alone]
-        wanted, often = set(parameters), Counter(each for each, _ in stacked)
+        wanted, often = set(parameters), Counter(each for each, _ in self._stacked)
         left = {each for each in wanted if often[each] == 1 and is_even(each)}
         copies = {each: copy for each, copy in zip(self._parameters, self._copies, strict=True) if each in left}
-        found = [(each, grad, copies.get(each)) for each, grad in stacked if each in left]
+        found = [(each, grad, copies.get(each)) for each, grad in self._stacked if each in left]
         self.refresh()
-        self._stacked, self._alone = (
-            [pair for pair in pairs if pair[0] not in left] for pairs in (self._stacked, self._alone)
-        )
+        self._stacked = [pair for pair in self._stacked if pair[0] not in left]
         kept = [pair for pair in zip(self._parameters, self._copies, strict=True) if pair[0] not in left]
         self._parameters, self._copies = [each for each, _ in kept], [copy for _, copy in kept]
         return found
@@ -113,16 +106,16 @@ class Stacks:
                 torch._foreach_zero_(self._emptied)
 
     def collect(self) -> None:
-        """Adds the stacks' gradients to those of the parameters; lends them those of their own stacks."""
-        for parameter, grad in self._alone:
-            if parameter.grad is not None:
-                parameter.grad.add_(grad)
-            elif parameter.requires_grad:
-                parameter.grad = grad
+        """Adds the stacks' gradients to those of the parameters, or lends them where there are none.
+
+        Those that are lent are overwritten by the next step: nobody may have kept them.
+        """
         new, sources = list[Tensor](), list[Tensor]()
         for parameter, grad in self._stacked:
             if parameter.grad is not None:
                 parameter.grad.add_(grad)
+            elif parameter.requires_grad and grad.dtype == parameter.dtype and parameter.is_contiguous():
+                parameter.grad = grad
             elif parameter.requires_grad:
                 parameter.grad = torch.empty_like(parameter)
                 new.append(parameter.grad)

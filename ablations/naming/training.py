@@ -230,10 +230,10 @@ class Trainer:
         """The step itself: without padding where that is known."""
         seed, batch = seed_for("dropout", self._seed) % 2**31 + self.step, upcoming.batch
         seed_dropout(seed, self._device)
+        pads = self._config.training.padding == "maximum"  # what is asked for counts
+        self._cost.add_step(batch, 3 * (self._model.loss_flops(batch) if pads else self._model.real_flops(batch)))
         if self._packed is not None:
-            self._cost.add_step(batch, 3 * self._model.packed_flops(batch))
             return self._packed.step(upcoming.packed or self._packed.pack(batch), rate, seed % 2**31)
-        self._cost.add_step(batch, 3 * self._model.loss_flops(batch))
         tensors = self._model.tensors(batch, self._device)
         return train_step(self._model, self._optimizer, tensors, rate, self._config, self._device)
 

@@ -1,11 +1,12 @@
 """Steps over real tokens alone, beside those of Transformers' modules; those that a GPU takes, too, on the CPU."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from tiny import CPU, config_of
+from tiny import CPU, config_of, trained
 
 from ablations.errors import AblationsError
 from ablations.naming import graphs
@@ -44,6 +45,7 @@ def filling(model, config):
         {"training": {"padding": "maximum", "label_smoothing": 0.1, "gradient_clip": 0.5, "weight_decay": 0.1}},
         {"model": {"tie_embeddings": True, "share_embeddings": True}},
         {"model": {"tie_embeddings": False, "share_embeddings": False}, "decoder": {"layers": 2, "heads": 2}},
+        {"model": {"hidden": 36}, "encoder": {"heads": 3}, "decoder": {"heads": 12}},  # heads of widths 12 and 3
     ],
 )
 def test_packed_steps_are_the_plain_steps(data, changes, fills):
@@ -198,6 +200,23 @@ def test_a_cpus_update_is_a_step_of_pytorchs_adamw(limit, frozen):
     for place, state in theirs.items():
         for name, value in state.items():
             torch.testing.assert_close(ours[place][name], value, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["sequence", "parallel", "set"])
+def test_operations_are_those_of_real_tokens_whichever_way_they_are_computed(data, kind, monkeypatch):
+    def counted(**training):
+        outcome, _ = trained(config_of(decoder={"kind": kind}, training={"max_steps": 3, **training}))
+        return outcome.cost["flops"]
+
+    real = counted()
+    monkeypatch.setenv(SWITCH, "padded")
+    assert counted() == real
+    assert counted(padding="maximum") > real
+    config = config_of(decoder={"kind": kind})
+    model, batch = model_for(config, data, 0), batch_of(data, config, ROWS[0])
+    whole = dataclasses.replace(batch, mask=np.ones_like(batch.mask), real=np.ones_like(batch.real))
+    assert model.real_flops(whole) == pytest.approx(model.loss_flops(whole))
+    assert model.real_flops(batch) < model.loss_flops(batch)
 
 
 def test_only_scoring_that_reads_nothing_back_is_recorded(data):

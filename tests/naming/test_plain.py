@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from ablations.naming import fused, grids, plain
+from ablations.naming import fused, grids
 from ablations.naming.operands import IGNORED, Dropout, Rows, Spans
 from ablations.naming.packed import _rows
-from ablations.naming.pulls import by_autograd
+from ablations.naming.pulls import by_autograd, drawn
 
 near = functools.partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
 NONE = Dropout(0.0, torch.zeros(1, dtype=torch.int64), 1)
@@ -63,7 +63,9 @@ def test_attention_on_a_grid_is_that_of_each_sequence(asking, seen, causal, head
         near(mine, own)
 
 
-def test_attention_drops_weights_and_its_gradients_are_those_of_the_same_draw():
+@pytest.mark.parametrize("most", [grids.MOST_WEIGHTS, 0])
+def test_attention_drops_weights_and_its_gradients_are_those_of_the_same_draw(most, monkeypatch):
+    monkeypatch.setattr(grids, "MOST_WEIGHTS", most)
     query, key, value = torch.randn(3, 9, 1, 4)
     eyes = torch.eye(9)[:, None]  # as values: what comes out are the weights
     asking = spans(4, 5)
@@ -74,7 +76,6 @@ def test_attention_drops_weights_and_its_gradients_are_those_of_the_same_draw():
     kept = taken != 0
     near(taken[kept], whole[kept] / 0.6)
     inside = whole != 0
-    assert 0.1 < 1 - kept[inside].float().mean() < 0.7
     factors = torch.where(kept, 1 / 0.6, 0.0)[:, 0]
 
     def by_factors(query, key, value):
@@ -90,19 +91,34 @@ def test_attention_drops_weights_and_its_gradients_are_those_of_the_same_draw():
         near(mine, own)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("most", [grids.MOST_WEIGHTS, 0])
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_attention_drops_as_large_a_share_as_it_is_told(share, most, monkeypatch):
+    monkeypatch.setattr(grids, "MOST_WEIGHTS", most)
+    each = spans(*[40] * 20)  # 32,000 weights, all alike
+    query, key, ones = torch.zeros(800, 1, 8), torch.zeros(800, 1, 8), torch.eye(40).repeat(20, 1)[:, None]
+    found, _ = seeded(lambda: fused.attention(query, key, ones, each, each, Dropout(share, NONE.seed, 1), causal=False))
+    assert (found == 0).float().mean() == pytest.approx(share, abs=0.01)
+    assert found.sum(2).mean() == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_what_is_drawn_drops_as_large_a_share_as_it_is_told(share):
+    found = seeded(lambda: drawn(torch.empty(200, 200), share))
+    assert (found == 0).float().mean() == pytest.approx(share, abs=0.01)
+    assert found.mean() == pytest.approx(1.0, abs=0.02)
+    assert drawn(torch.empty(2), 0.0) is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
 def test_bias_dropout_residual_and_norm(share):
     torch.manual_seed(0)
     states, residual, grad = torch.randn(3, 11, 16)
     bias, norm = torch.randn(16), nn.LayerNorm(16)
     norm.weight.data.normal_()
     dropout = Dropout(share, NONE.seed, 1)
-    kept = seeded(lambda: plain._kept(states, dropout))
+    kept = seeded(lambda: drawn(states, share))
     factors = torch.ones_like(states) if kept is None else kept
-    assert {round(each, 4) for each in factors.unique().tolist()} <= {
-        0.0,
-        round(1 / (1 - share), 4) if share < 1 else 0,
-    }
 
     def expectation(states, bias, residual, weight, shift):
         return nn.functional.layer_norm((states + bias) * factors + residual, (16,), weight, shift, norm.eps)
@@ -163,7 +179,7 @@ def test_embeddings(share, padding, typed):
     ids, positions = torch.tensor([4, 1, 4, 29, 7], dtype=torch.int32), torch.tensor([2, 3, 4, 2, 3], dtype=torch.int32)
     rows = Rows(*(torch.from_numpy(each.astype(np.int32)) for each in _rows(ids.numpy().astype(np.int64))))
     dropout, grad = Dropout(share, NONE.seed, 1), torch.randn(5, 16)
-    kept = seeded(lambda: plain._kept(grad, dropout))
+    kept = seeded(lambda: drawn(grad, share))
     whole = module.word_embeddings(ids) + module.position_embeddings(positions)
     whole = whole + module.token_type_embeddings(torch.zeros_like(ids)) if typed else whole
     expected = module.LayerNorm(whole) * (1.0 if kept is None else kept)

@@ -199,8 +199,9 @@ def test_a_real_pretrained_encoder_serves_as_encoder_and_as_start_of_the_decoder
     assert math.isfinite(outcome.scores["test_loss"])
 
 
+@pytest.mark.parametrize("fills", [False, True])
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
-def test_the_steps_of_a_gpu_are_those_of_a_pretrained_encoder_and_warm_start(kind, tmp_path):
+def test_packed_steps_are_those_of_a_pretrained_encoder_and_warm_start(kind, fills, tmp_path):
     start = checkpoint(tmp_path, kind)
     config = config_of(start)
     plain = built(config)
@@ -220,7 +221,7 @@ def test_the_steps_of_a_gpu_are_those_of_a_pretrained_encoder_and_warm_start(kin
         for part in (model.encoder.config, model.decoder.config):
             part.hidden_dropout_prob = part.attention_probs_dropout_prob = 0.0
     optimizers = [make_optimizer(model, training, cpu) for model in (plain, other)]
-    steps = PackedSteps(other, optimizers[1], config, cpu)
+    steps = PackedSteps(other, optimizers[1], config, cpu, fills=fills)
     for _ in range(3):
         expected = train_step(plain, optimizers[0], plain.tensors(batch, cpu), 1e-3, config, cpu)
         torch.testing.assert_close(steps.step(steps.pack(batch), 1e-3, 1), expected, rtol=1e-4, atol=1e-5)
