@@ -194,8 +194,8 @@ def attention(
 
     The pull writes the gradients by query, key and value into the three tensors that it is given besides.
 
-    Source: Dao 2023, "FlashAttention-2", over sequences of any length; in float32 PyTorch's memory-efficient one, and on a
-    CPU that of ``grids.py``.
+    Source: Dao 2023, "FlashAttention-2", over sequences of any length; in float32 PyTorch's memory-efficient one, and
+    on a CPU that of ``grids.py``.
 
     Args:
         query: ``(tokens, heads, width)``.
