@@ -4,31 +4,39 @@
     python benchmarks/steps.py --input 96
 
 The cpu profile of ``study.yaml``, one thread; ten steps of one and ten of the other in turn, of two trainings that
-begin alike. Then what a step by hand goes to, under PyTorch's profiler. On a GPU see ``gpu.py``. Figures that were
-measured are in ``RESULTS.md``.
+begin alike. Then, likewise in turn, the step with PyTorch's own attention, and scoring the validation split with bodies
+encoded by Transformers' modules; at last what a step by hand goes to, under PyTorch's profiler. On a GPU see
+``gpu.py``. Figures that were measured are in ``RESULTS.md``.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from sizes import sized
 from torch.profiler import ProfilerActivity, profile
 
+from ablations.naming import bodies, grids
 from ablations.naming.allocation import keep_freed_memory
 from ablations.naming.checkpoints import Checkpoints
 from ablations.naming.config import Config
+from ablations.naming.cost import Cost
 from ablations.naming.data import Encoded
+from ablations.naming.evaluation import evaluate
 from ablations.naming.graphs import SWITCH
 from ablations.naming.optimisation import compute_repeatably
 from ablations.naming.training import Trainer
 
-CPU, SLICE_STEPS, WARM_SLICES = torch.device("cpu"), 10, 2
+CPU, SLICE_STEPS, WARM_SLICES, TURNS = torch.device("cpu"), 10, 2, 20
 WAYS = "packed", "padded"
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm"}
 
@@ -63,7 +71,36 @@ def main() -> None:
     print("{:.2f}x, {:.2f} to {:.2f} in eight of ten slices".format(*ratios), f"  load {os.getloadavg()[0]:.1f}")
     apart = np.abs(np.subtract(*(losses[way] for way in WAYS)))
     print(f"losses of {len(apart)} steps: {apart.max():.1e} apart at most, at step 1 {apart[0]:.1e}")
-    print_shares(trainers["packed"])
+    found, taken = trainers["packed"], SLICE_STEPS * 3
+    for what, compute, place, other in (
+        ("a step, attention by hand and by PyTorch's kernel", lambda: take(found, taken), (grids, "MOST_WEIGHTS"), 0),
+        ("scoring, bodies encoded by hand and by modules", lambda: score(found, data), (bodies, "can_encode"), never),
+    ):
+        print_in_turn(what, compute, place, other)
+    print_shares(found)
+
+
+def never(*_: object) -> bool:
+    return False
+
+
+def score(trainer: Trainer, data: Encoded) -> None:
+    """Loss and names of the validation split."""
+    evaluate(trainer._model, data, data.validation, trainer._config, CPU, Cost(), trainer._scorer)
+
+
+def print_in_turn(what: str, compute: Callable[[], None], place: tuple[Any, str], other: Any) -> None:
+    """CPU time as it is, and with another value in a place of a module."""
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for at in range(TURNS + WARM_SLICES):
+        for changed, spent in seconds.items():
+            with mock.patch.object(*place, other) if changed else contextlib.nullcontext():
+                since = time.process_time()
+                compute()
+                if at >= WARM_SLICES:
+                    spent.append(time.process_time() - since)
+    ratios = np.percentile(np.divide(seconds[True], seconds[False]), (50, 10, 90))
+    print(f"{what}: " + "{:.2f}x, {:.2f} to {:.2f} in eight of ten turns".format(*ratios), flush=True)
 
 
 def trainer(way: str, config: Config, data: Encoded, losses: list[float]) -> Trainer:

@@ -86,6 +86,8 @@ class Update:
         else:
             torch._foreach_mul_([each.grad for each in self._all if each.grad is not None], clip)
         self._optimizer.step()
+        if self._kernel_clips:
+            self._optimizer.grad_scale = None  # type: ignore[attr-defined]
         self._optimizer.zero_grad(set_to_none=True)
         return norm
 

@@ -8,6 +8,7 @@ import os
 
 import pytest
 import torch
+from adamw import check_alike, check_norm, twice
 from torch import nn
 
 from ablations.naming import fused
@@ -180,9 +181,7 @@ def test_an_update_is_a_step_of_pytorchs_adamw(kind, limit):
     torch.manual_seed(0)
     # two stacked, one too odd for it, a table, one without decay, a table whose gradient is gathered among the stacks
     shapes = (96, 32), (31, 32), (7, 3), (50, 32), (64,), (40, 32)
-    mine, other = ([nn.Parameter(torch.randn(shape, device=DEVICE)) for shape in shapes] for _ in range(2))
-    for each, own in zip(other, mine, strict=True):
-        each.data.copy_(own.data)
+    mine, other = twice(shapes, DEVICE)
 
     def adamw(parameters):
         decayed = [*parameters[:4], parameters[5]]
@@ -203,16 +202,5 @@ def test_an_update_is_a_step_of_pytorchs_adamw(kind, limit):
         gathered += grads[5]
         mine[3].grad, mine[4].grad = (each.float().clone() for each in grads[3:5])
         stacks.collect()
-        norm = update.take()
-        for each, grad in zip(other, grads, strict=True):
-            each.grad = grad.float().clone()
-        expected = nn.utils.clip_grad_norm_(other, limit or float("inf"))
-        plain.step()
-        torch.testing.assert_close(norm, expected)
-        assert all(each.grad is None for each in mine)
-    for each, own in zip(other, mine, strict=True):
-        torch.testing.assert_close(own, each, rtol=1e-5, atol=1e-6)
-    ours, theirs = (each.state_dict()["state"] for each in (optimizer, plain))
-    for place, state in theirs.items():
-        for name, value in state.items():
-            torch.testing.assert_close(ours[place][name], value, rtol=1e-5, atol=1e-7)
+        check_norm(update.take(), other, plain, grads, limit)
+    check_alike(mine, optimizer, other, plain)

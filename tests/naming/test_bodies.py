@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny import config_of, trained
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from ablations.naming import bodies
@@ -33,6 +34,17 @@ def test_states_are_those_of_the_encoders_own_modules(kind, mask):
     shown = torch.ones_like(MASK) if mask is None else MASK
     torch.testing.assert_close(found[shown], expected[shown], rtol=1e-4, atol=1e-5)
     assert not found[~shown].any()
+
+
+def test_models_of_every_kind_are_scored_by_it_and_not_trained(monkeypatch):
+    met = []
+    encode = bodies.encode
+    monkeypatch.setattr(bodies, "encode", lambda *arguments: met.append(torch.is_grad_enabled()) or encode(*arguments))
+    for kind in ("sequence", "parallel", "set"):
+        met.clear()
+        trained(config_of(decoder={"kind": kind}, training={"max_steps": 1}, evaluation={"every_steps": 1}))
+        assert met
+        assert not any(met)
 
 
 def test_it_takes_no_gradients_no_half_precision_no_gpu_and_no_layers_that_it_does_not_know():
