@@ -17,6 +17,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -37,6 +38,7 @@ from ablations.naming.optimisation import compute_repeatably
 from ablations.naming.training import Trainer
 
 CPU, SLICE_STEPS, WARM_SLICES, TURNS = torch.device("cpu"), 10, 2, 20
+MOST_STEPS = 10_000  # more than are taken
 WAYS = "packed", "padded"
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm"}
 
@@ -56,6 +58,7 @@ def main() -> None:
     keep_freed_memory()
     compute_repeatably(CPU)
     config, data = sized("cpu", options.input)
+    config = replace(config, training=replace(config.training, max_steps=MOST_STEPS))
     losses: dict[str, list[float]] = {way: [] for way in WAYS}
     trainers = {way: trainer(way, config, data, losses[way]) for way in WAYS}
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}

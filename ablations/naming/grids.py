@@ -1,8 +1,8 @@
 """Attention on a CPU: packed sequences, all at once.
 
 They are laid out on a grid, each head of each sequence a matrix that is filled up to the longest sequence; then all
-products of matrices are one batch. PyTorch's own kernel for CPUs takes a third to a half as long again for sequences of
-a few dozen tokens; it takes the long ones, for it keeps no weights (where it is asked to drop some, it does).
+products of matrices are one batch. PyTorch's own kernel for CPUs is slower for sequences of a few dozen tokens; it
+takes the long ones, for it keeps no weights (where it is asked to drop some, it does).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Gradients: what takes that of the loss by a result to those by the inputs."""
+"""Pulls: what takes the gradient of the loss by a result to those by the inputs; and what dropout draws."""
 
 from __future__ import annotations
 
