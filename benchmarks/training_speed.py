@@ -38,6 +38,7 @@ from ablations.naming.config import Config
 from ablations.naming.cost import Cost
 from ablations.naming.data import Encoded, Split
 from ablations.naming.evaluation import evaluate, fixed_subset
+from ablations.naming.flops import real_flops
 from ablations.naming.heads import NamingModel
 from ablations.naming.model import model_for, parameter_count
 from ablations.naming.optimisation import autocast, compute_repeatably
@@ -90,6 +91,7 @@ def describe(device: torch.device, threads: int) -> str:
 
 Turn = dict[str, Any]
 SLICE_STEPS = 10
+TIMES = 2  # a split is validated, and its names generated
 
 
 class Clock:
@@ -142,11 +144,12 @@ def turn(config: Config, data: Encoded, validation: Split, seed: int, steps: int
         if device.type == "cuda":  # a split is recorded when it is scored for the first time, and replayed from then on
             pair[0]()
         clocks = clocks_of(device)
-        for _ in range(2):
+        for _ in range(TIMES):
             for who, clock, work in zip(("ours", "recipe"), clocks, pair, strict=True):
                 with clock:
                     found["result", part, who] = work()
         found[part] = [clock.seconds for clock in clocks]
+    found["generation flops"] = generation_flops(trainer._model, validation, found["result", "generation", "ours"])
     names = zip(found["result", "generation", "ours"], recipe_names(trainer, recipe, validation), strict=True)
     found["same names"] = np.mean([mine == own for mine, own in names])
     return found
@@ -227,6 +230,12 @@ def generate(model: NamingModel, data: Encoded, split: Split, config: Config, de
     return names
 
 
+def generation_flops(model: NamingModel, split: Split, names: list[list[str]]) -> float:
+    """Operations of generating these names with a cache, without padding: a token for each word, and the end mark."""
+    tokens = np.array([len(name) + 1 for name in names])
+    return real_flops(model.sizes, np.diff(split.input_offsets), tokens, tokens)
+
+
 def print_turn(seed: int, found: Turn, device: torch.device) -> None:
     clock = int(device.type == "cuda")
     parts = [part for part in PARTS if part in found]
@@ -258,6 +267,10 @@ def print_rates(turns: list[Turn], device: torch.device) -> None:
         f"\na step of ours: {flops / 1e9:.2f} GFLOP in {took * 1e3:.1f} ms, floor {flops / rate * 1e3:.1f} ms: ", end=""
     )
     print(f"{flops / took / rate:.0%} of the {rate / 1e9:.0f} GFLOP/s of a matrix product of the model's own shape")
+    ours, theirs = (np.median([each["generation"][who][clock] / TIMES for each in turns]) for who in (0, 1))
+    flops = float(np.median([each["generation flops"] for each in turns]))
+    print(f"our names: {flops / 1e9:.2f} GFLOP in {ours * 1e3:.0f} ms, floor {flops / rate * 1e3:.0f} ms; ", end="")
+    print(f"the recipe takes {theirs * rate / flops:.1f} times the floor")
 
 
 def print_curves(turns: list[Turn]) -> None:
