@@ -4,15 +4,16 @@
     python benchmarks/steps.py --input 96
 
 The cpu profile of ``study.yaml``, one thread; ten steps of one and ten of the other in turn, of two trainings that
-begin alike. Then, likewise in turn, the step with PyTorch's own attention, and scoring the validation split with bodies
-encoded by Transformers' modules; at last what a step by hand goes to, under PyTorch's profiler. On a GPU see
-``gpu.py``. Figures that were measured are in ``RESULTS.md``.
+begin alike. Then, likewise in turn, the step with PyTorch's own attention and with attention on one grid, and scoring
+the validation split with bodies encoded by Transformers' modules; at last what a step by hand goes to, under PyTorch's
+profiler. On a GPU see ``gpu.py``. Figures that were measured are in ``RESULTS.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import time
 from collections import Counter
@@ -40,6 +41,7 @@ from ablations.naming.training import Trainer
 CPU, SLICE_STEPS, WARM_SLICES, TURNS = torch.device("cpu"), 10, 2, 20
 MOST_STEPS = 10_000  # more than are taken
 WAYS = "packed", "padded"
+ONE_GRID = {"MOST_WEIGHTS": 1 << 40, "MOST_FILLED": 1 << 40, "MOST_KEPT": 1 << 40}
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm"}
 
 
@@ -74,12 +76,14 @@ def main() -> None:
     print("{:.2f}x, {:.2f} to {:.2f} in eight of ten slices".format(*ratios), f"  load {os.getloadavg()[0]:.1f}")
     apart = np.abs(np.subtract(*(losses[way] for way in WAYS)))
     print(f"losses of {len(apart)} steps: {apart.max():.1e} apart at most, at step 1 {apart[0]:.1e}")
-    found, taken = trainers["packed"], SLICE_STEPS * 3
-    for what, compute, place, other in (
-        ("a step, attention by hand and by PyTorch's kernel", lambda: take(found, taken), (grids, "MOST_WEIGHTS"), 0),
-        ("scoring, bodies encoded by hand and by modules", lambda: score(found, data), (bodies, "can_encode"), never),
+    found = trainers["packed"]
+    training, scoring = functools.partial(take, found, 3 * SLICE_STEPS), functools.partial(score, found, data)
+    for what, compute, module, others in (
+        ("a step, attention by hand and by PyTorch's kernel", training, grids, {"MOST_WEIGHTS": 0}),
+        ("a step, attention by several grids and by one", training, grids, ONE_GRID),
+        ("scoring, bodies encoded by hand and by modules", scoring, bodies, {"can_encode": never}),
     ):
-        print_in_turn(what, compute, place, other)
+        print_in_turn(what, compute, module, others)
     print_shares(found)
 
 
@@ -92,12 +96,12 @@ def score(trainer: Trainer, data: Encoded) -> None:
     evaluate(trainer._model, data, data.validation, trainer._config, CPU, Cost(), trainer._scorer)
 
 
-def print_in_turn(what: str, compute: Callable[[], None], place: tuple[Any, str], other: Any) -> None:
-    """CPU time as it is, and with another value in a place of a module."""
+def print_in_turn(what: str, compute: Callable[[], None], module: Any, others: dict[str, Any]) -> None:
+    """CPU time as it is, and with other values in a module."""
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for at in range(TURNS + WARM_SLICES):
         for changed, spent in seconds.items():
-            with mock.patch.object(*place, other) if changed else contextlib.nullcontext():
+            with mock.patch.multiple(module, **others) if changed else contextlib.nullcontext():
                 since = time.process_time()
                 compute()
                 if at >= WARM_SLICES:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ablations.naming import plain
-from ablations.naming.grids import Grid, attention
+from ablations.naming.grids import Sequences, attention
 from ablations.naming.operands import Dropout
 
 FAMILY = {"roberta", "xlm-roberta", "camembert", "bert"}  # whose layers, and whose masks, are known
@@ -41,10 +41,10 @@ def encode(encoder: Any, inputs: Tensor, mask: Tensor | None) -> Tensor:
     """
     real = torch.ones_like(inputs, dtype=torch.bool) if mask is None else mask[:, 0, 0]
     taken = real.nonzero(as_tuple=True)
-    grid = Grid(nn.functional.pad(real.sum(1).cumsum(0), (1, 0)))
+    found = Sequences(nn.functional.pad(real.sum(1).cumsum(0), (1, 0)))
     states = _embedded(encoder, inputs[taken], taken[1] + first_position(encoder))
     for layer in encoder.encoder.layer:
-        states = _through(layer, states, grid, encoder.config.num_attention_heads)
+        states = _through(layer, states, found, encoder.config.num_attention_heads)
     return states.new_zeros(*inputs.shape, states.shape[1]).index_put_(taken, states)
 
 
@@ -56,10 +56,10 @@ def _embedded(encoder: Any, ids: Tensor, positions: Tensor) -> Tensor:
     return plain.embed(ids, positions, words, places, first, *rule)[0]
 
 
-def _through(layer: Any, states: Tensor, grid: Grid, heads: int) -> Tensor:
+def _through(layer: Any, states: Tensor, sequences: Sequences, heads: int) -> Tensor:
     own, wide = layer.attention.self, layer.intermediate.dense
     query, key, value = (each(states).unflatten(1, (heads, -1)) for each in (own.query, own.key, own.value))
-    seen, _ = attention(query, key, value, grid, grid, 0.0, causal=False)
+    seen, _ = attention(query, key, value, sequences, sequences, 0.0, causal=False)
     states = _joined(layer.attention.output, seen.flatten(1), states)
     found, _ = plain.gelu(nn.functional.linear(states, wide.weight), wide.bias)
     return _joined(layer.output, found, states)

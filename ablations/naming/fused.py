@@ -213,7 +213,7 @@ def attention(
         if _attention.launches(query.device, query.dtype, *sizes, causal):
             return _attention.attention(query, key, value, asking, seen, dropout, causal=causal)
     if query.device.type == "cpu":
-        return grids.attention(query, key, value, asking.grid, seen.grid, dropout.share, causal=causal)
+        return grids.attention(query, key, value, asking.sequences, seen.sequences, dropout.share, causal=causal)
     compute = functools.partial(_plain_attention, asking=asking, seen=seen, dropout=dropout.share, causal=causal)
     out, pull = by_autograd(compute, query, key, value)
 

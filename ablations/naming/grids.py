@@ -1,14 +1,16 @@
-"""Attention on a CPU: packed sequences, all at once.
+"""Attention on a CPU: packed sequences, as many at once as pays.
 
-They are laid out on a grid, each head of each sequence a matrix that is filled up to the longest sequence; then all
-products of matrices are one batch. PyTorch's own kernel for CPUs is slower for sequences of a few dozen tokens; it
-takes the long ones, for it keeps no weights (where it is asked to drop some, it does).
+Those of like length are laid out on a grid, each head of each sequence a matrix that is filled up to the longest of
+them; then all their products of matrices are one batch. PyTorch's own kernel for CPUs, one sequence after the other,
+takes longer (``benchmarks/steps.py``); it takes what is too long or too much for grids, for it keeps no weights (where
+it is asked to drop some, it does).
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 
 import torch
@@ -16,18 +18,65 @@ from torch import Tensor, nn
 
 from ablations.naming.pulls import Pulls, by_autograd, drawn
 
-MOST_WEIGHTS = 1 << 22  # of attention that are computed and kept at once
+MOST_WEIGHTS = 1 << 20  # of attention on a grid, 4 MiB
+MOST_FILLED = 1 << 14  # weights of a head on it that stand for nothing: more cost as much as another grid
+MOST_KEPT = 1 << 25  # weights of all grids of an attention, which its gradients need, 128 MiB
+
+
+class Sequences:
+    """Sequences, one after the other.
+
+    Args:
+        starts: Where each begins, and the end, ``(sequences + 1,)``.
+
+    Attributes:
+        starts: Likewise.
+        sizes: Tokens of each.
+    """
+
+    def __init__(self, starts: Tensor):
+        self.starts: list[int] = starts.tolist()
+        self.sizes: tuple[int, ...] = tuple(starts.diff().tolist())
+        self._grids = dict[range, Grid]()
+
+    def grid(self, some: range) -> Grid:
+        """Where the tokens of some of them are on a grid."""
+        if some not in self._grids:
+            self._grids[some] = Grid(torch.tensor(self.sizes[some.start : some.stop]))
+        return self._grids[some]
+
+    def tokens(self, some: range) -> slice:
+        """Which tokens are theirs."""
+        return slice(self.starts[some.start], self.starts[some.stop])
+
+
+@functools.lru_cache(maxsize=16)
+def bands(asking: tuple[int, ...], seen: tuple[int, ...], most: int) -> list[range]:
+    """Which sequences, in their order, share a grid: few, and such that little is filled up.
+
+    Args:
+        asking: Tokens that look, of each sequence.
+        seen: Tokens that are looked at, of each.
+        most: Weights of a head on a grid; a sequence that has more is alone.
+    """
+    found, first, high, wide, real = list[range](), 0, 0, 0, 0
+    for at, (rows, columns) in enumerate(zip(asking, seen, strict=True)):
+        high, wide, real = max(high, rows), max(wide, columns), real + rows * columns
+        whole = (at + 1 - first) * high * wide
+        if at > first and (whole - real > MOST_FILLED or whole > most):
+            found.append(range(first, at))
+            first, high, wide, real = at, rows, columns, rows * columns
+    return [*found, range(first, len(asking))]
 
 
 class Grid:
     """Where the tokens of packed sequences are on a grid.
 
     Args:
-        starts: Where each sequence begins, and the end, ``(sequences + 1,)``.
+        sizes: Tokens of each sequence, ``(sequences,)``.
     """
 
-    def __init__(self, starts: Tensor):
-        sizes = starts.diff()
+    def __init__(self, sizes: Tensor):
         self.longest = int(sizes.max())
         self._real = torch.arange(self.longest) < sizes[:, None]
         self._sequence, self._place = self._real.nonzero(as_tuple=True)
@@ -49,9 +98,11 @@ class Grid:
         grid.index_copy_(0, self._targets(heads), states.reshape(-1, width))
         return grid.view(-1, self.longest, width)
 
-    def collect(self, grid: Tensor, heads: int) -> Tensor:
-        """Back to ``(tokens, heads, width)``."""
-        return grid.flatten(0, 1).index_select(0, self._targets(heads)).view(-1, heads, grid.shape[2])
+    def collect(self, grid: Tensor, out: Tensor) -> Tensor:
+        """Back to ``(tokens, heads, width)``, into ``out``, which it returns."""
+        rows = out.view(-1, grid.shape[2])
+        torch.index_select(grid.flatten(0, 1), 0, self._targets(out.shape[1]), out=rows)
+        return out
 
     def hidden(self, heads: int) -> Tensor | None:
         """What hides the keys behind an end, ``(sequences * heads, 1, longest)``; None where there are none."""
@@ -79,7 +130,7 @@ class Grid:
 
 
 def attention(
-    query: Tensor, key: Tensor, value: Tensor, asking: Grid, seen: Grid, dropout: float, *, causal: bool
+    query: Tensor, key: Tensor, value: Tensor, asking: Sequences, seen: Sequences, dropout: float, *, causal: bool
 ) -> tuple[Tensor, Callable[..., None]]:
     """See :func:`ablations.naming.fused.attention`; in float32.
 
@@ -92,19 +143,26 @@ def attention(
         dropout: Share of the weights.
         causal: Whether a token sees none behind itself.
     """
-    heads = query.shape[1]
-    queries, keys, values = asking.lay_out(query), seen.lay_out(key), seen.lay_out(value)
-    mask = _later(asking.longest) if causal else seen.hidden(heads)
-    by_hand = len(queries) * asking.longest * seen.longest <= MOST_WEIGHTS
-    compute = _by_hand if by_hand else _by_pytorch
-    out, pull_grids = compute(queries, keys, values, mask, dropout)
+    heads, whole = query.shape[1], sum(map(operator.mul, asking.sizes, seen.sizes))
+    most = MOST_WEIGHTS // heads if heads * whole <= MOST_KEPT else 0
+    shared, pulls = bands(asking.sizes, seen.sizes, most), list[Pulls]()
+    out = query.new_empty(*query.shape[:2], value.shape[2])
+    for some in shared:
+        own, others, grid, seen_grid = asking.tokens(some), seen.tokens(some), asking.grid(some), seen.grid(some)
+        states = grid.lay_out(query[own]), seen_grid.lay_out(key[others]), seen_grid.lay_out(value[others])
+        compute = _by_hand if len(some) * grid.longest * seen_grid.longest <= most else _by_pytorch
+        found, pull = compute(*states, _later(grid.longest) if causal else seen_grid.hidden(heads), dropout)
+        grid.collect(found, out[own])
+        pulls.append(pull)
 
-    def pull(given: Tensor, *targets: Tensor) -> None:
-        grads = pull_grids(asking.lay_out_alone(given))
-        for target, grid, grad in zip(targets, (asking, seen, seen), grads, strict=True):
-            target.copy_(grid.collect(grad, heads))
+    def pull_all(given: Tensor, *targets: Tensor) -> None:
+        for some, pull in zip(shared, pulls, strict=True):
+            grads = pull(asking.grid(some).lay_out_alone(given[asking.tokens(some)]))
+            for target, sequences, grad in zip(targets, (asking, seen, seen), grads, strict=True):
+                part = target[sequences.tokens(some)]
+                part.copy_(sequences.grid(some).collect(grad, torch.empty(part.shape)))
 
-    return asking.collect(out, heads), pull
+    return out, pull_all
 
 
 def _by_hand(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> tuple[Tensor, Pulls]:
@@ -128,13 +186,11 @@ def _by_hand(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dro
 
 
 def _by_pytorch(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> tuple[Tensor, Pulls]:
-    """The same in less memory, where nothing is dropped."""
-    shape = len(query), query.shape[1], key.shape[1]
+    """The same, in less memory where nothing is dropped."""
 
     def compute(*states: Tensor) -> Tensor:
-        query, key, value = (each[:, None] for each in states)
-        shown = None if mask is None else mask.expand(shape)[:, None]
-        return nn.functional.scaled_dot_product_attention(query, key, value, shown, dropout)[:, 0]
+        query, key, value = (each[None] for each in states)
+        return nn.functional.scaled_dot_product_attention(query, key, value, mask, dropout)[0]
 
     return by_autograd(compute, query, key, value)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ablations.naming.grids import Grid
+from ablations.naming.grids import Sequences
 
 IGNORED = -100  # the label that cross-entropy passes over
 AT_ONCE = 4  # sums that one kernel adds
@@ -58,6 +58,6 @@ class Spans:
     numbers: Tensor | None = None
 
     @functools.cached_property
-    def grid(self) -> Grid:
-        """Where they are on a grid, for a CPU: a GPU would wait."""
-        return Grid(self.starts)
+    def sequences(self) -> Sequences:
+        """The same read back, for a CPU: a GPU would wait."""
+        return Sequences(self.starts)

@@ -42,10 +42,10 @@ LENGTHS = [
 ]
 
 
-@pytest.mark.parametrize("most", [grids.MOST_WEIGHTS, 0])  # by hand, by PyTorch's own
+@pytest.mark.parametrize("most", [grids.MOST_WEIGHTS, 150, 0])  # on one grid, some on several, none: by PyTorch's own
 @pytest.mark.parametrize(("asking", "seen", "causal"), LENGTHS)
 @pytest.mark.parametrize("heads", [1, 3])
-def test_attention_on_a_grid_is_that_of_each_sequence(asking, seen, causal, heads, most, monkeypatch):
+def test_attention_on_grids_is_that_of_each_sequence(asking, seen, causal, heads, most, monkeypatch):
     monkeypatch.setattr(grids, "MOST_WEIGHTS", most)
     torch.manual_seed(0)
     tokens, seen_tokens = int(asking.starts[-1]), int(seen.starts[-1])
@@ -61,6 +61,37 @@ def test_attention_on_a_grid_is_that_of_each_sequence(asking, seen, causal, head
     pull(grad, *targets)
     for mine, own in zip(targets, pull_expected(grad), strict=True):
         near(mine, own)
+
+
+@pytest.mark.parametrize(
+    ("seen", "most", "found"),
+    [
+        ((100,) * 6, 10**6, [6]),  # nothing is filled up
+        ((100,) * 6, 20_000, [2, 2, 2]),  # 10,000 weights each
+        ((300, 5), 50_000, [1, 1]),  # the first is too long for any grid
+        ((20, 22, 25, 250, 256), 10**6, [3, 2]),  # the short ones would be filled up by 190,000 weights
+        ((256, 255, 40, 39), 10**6, [2, 2]),
+        ((7,), 10**6, [1]),
+    ],
+)
+def test_sequences_of_like_length_share_a_grid(seen, most, found):
+    shared = grids.bands(seen, seen, most)
+    assert [len(each) for each in shared] == found
+    assert [at for each in shared for at in each] == list(range(len(seen)))
+
+
+def test_short_names_share_a_grid_over_bodies_of_many_lengths():
+    assert len(grids.bands((3, 2, 5), (20, 256, 90), 10**6)) == 1
+
+
+def test_attention_of_too_many_weights_keeps_none(monkeypatch):
+    each, kept = spans(6, 6), []
+    compute = functools.partial(fused.attention, *torch.randn(3, 12, 2, 8), each, each, NONE, causal=False)
+    monkeypatch.setattr(grids, "_by_pytorch", lambda *given: kept.append(len(given[0])) or grids._by_hand(*given))
+    for most, found in ((144, []), (143, [2, 2])):  # 36 weights of each of two heads of two sequences
+        monkeypatch.setattr(grids, "MOST_KEPT", most)
+        compute()
+        assert kept == found
 
 
 @pytest.mark.parametrize("most", [grids.MOST_WEIGHTS, 0])
