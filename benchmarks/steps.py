@@ -79,7 +79,7 @@ def main() -> None:
     found = trainers["packed"]
     training, scoring = functools.partial(take, found, 3 * SLICE_STEPS), functools.partial(score, found, data)
     for what, compute, module, others in (
-        ("a step, attention by hand and by PyTorch's kernel", training, grids, {"MOST_WEIGHTS": 0}),
+        ("a step, attention by hand and by PyTorch's kernel, body after body", training, grids, {"MOST_WEIGHTS": 0}),
         ("a step, attention by several grids and by one", training, grids, ONE_GRID),
         ("scoring, bodies encoded by hand and by modules", scoring, bodies, {"can_encode": never}),
     ):
