@@ -207,6 +207,9 @@ def _html_node(node: Node, project: Path, numbers: Numbers) -> Node | None:
         name = numbers.names.get(node["c"][0][0], "Table")
         frame = ["", ["scroll"], [["tabindex", "0"], ["role", "region"], ["aria-label", name]]]
         return {"t": "Div", "c": [frame, [node]]}
+    if node["t"] == "Div":
+        pairs = node["c"][0][2]
+        pairs[:] = [pair for pair in pairs if not pair[0].startswith("typst:")]
     return None
 
 

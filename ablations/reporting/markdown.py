@@ -71,6 +71,11 @@ def callout(kind: str, title: str, body: str) -> str:
     return fenced(f"## {title}\n\n{tied_figures(body.strip())}", f".callout-{kind}")
 
 
+def tied(body: str) -> str:
+    """A block that a PDF sets on the page of what follows it."""
+    return fenced(body, '.tied typst:sticky="true"')
+
+
 def fenced(body: str, attributes: str) -> str:
     """A block with classes, e.g. ``.landscape``; long enough a fence to hold other such blocks."""
     longest = max((len(found) for found in re.findall(r"^:{3,}", body, flags=re.M)), default=2)

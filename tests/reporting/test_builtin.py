@@ -11,7 +11,7 @@ import pytest
 from ablations.errors import UnknownName
 from ablations.reporting import builtin
 from ablations.reporting.builtin import pandoc
-from ablations.reporting.markdown import Column, code_block, table
+from ablations.reporting.markdown import Column, code_block, table, tied
 from ablations.reporting.qmd import walk
 from ablations.reporting.render import render_report
 
@@ -55,6 +55,31 @@ def test_no_row_stands_alone_on_a_page_and_a_groups_name_stays_with_its_rows(tmp
         assert pages[f"{size}:group"] == pages[f"{size}:{size // 2}"]
     parted = [size for size in sizes if pages[f"{size}:0"] != pages[f"{size}:{size - 1}"]]
     assert len(parted) > 10  # tables did run over pages
+
+
+def parted(folder: Path, questions: Any) -> set[str]:
+    """Which of heading and question stand on the page before the finding, each part begun lower on its page."""
+    made = []
+    for at in range(60):
+        space = f"`#pagebreak()\n#v({600 + 2 * at}pt)`{{=typst}}"
+        question = questions(f"*{located(f'{at}:question')}*")
+        made += [space, f"## {located(f'{at}:heading')} {{#sec-{at}}}", question, f"- {located(f'{at}:finding')}"]
+    pages = dict(query(typst_of("\n\n".join(made)), folder, "place"))
+    others = ("heading", "question")
+    return {each for each in others for at in range(60) if pages[f"{at}:{each}"] != pages[f"{at}:finding"]}
+
+
+@pytest.mark.slow
+def test_a_question_and_its_heading_stand_on_the_page_of_the_first_finding(tmp_path: Path) -> None:
+    assert parted(tmp_path, lambda question: question) == {"heading", "question"}
+    assert parted(tmp_path, tied) == set()
+
+
+def test_what_is_meant_for_a_pdf_is_not_in_the_page(tmp_path: Path) -> None:
+    (tmp_path / "index.qmd").write_text(f"# One\n\n{tied('*Why?*')}\n- because\n")
+    page, _ = builtin.render(tmp_path, tmp_path)
+    assert "<em>Why?</em>" in page.read_text()
+    assert "typst:" not in page.read_text()
 
 
 @pytest.mark.parametrize(("paper", "points"), [("a4", 595.3), ("us-letter", 612.0)])
