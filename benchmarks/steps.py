@@ -41,7 +41,7 @@ from ablations.naming.training import Trainer
 CPU, SLICE_STEPS, WARM_SLICES, TURNS = torch.device("cpu"), 10, 2, 20
 MOST_STEPS = 10_000  # more than are taken
 WAYS = "packed", "padded"
-ONE_GRID = {"MOST_WEIGHTS": 1 << 40, "MOST_FILLED": 1 << 40, "MOST_KEPT": 1 << 40}
+ONE_GRID = {"MOST_WEIGHTS": 1 << 40, "MOST_FILLED": 1 << 40, "LONG": 1 << 40}
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm"}
 
 
@@ -78,9 +78,10 @@ def main() -> None:
     print(f"losses of {len(apart)} steps: {apart.max():.1e} apart at most, at step 1 {apart[0]:.1e}")
     found = trainers["packed"]
     training, scoring = functools.partial(take, found, 3 * SLICE_STEPS), functools.partial(score, found, data)
+    shortest = config.data.input_tokens * (config.data.output_tokens + 1)  # weights of a name over a body
     for what, compute, module, others in (
-        ("a step, attention by hand and by PyTorch's kernel, body after body", training, grids, {"MOST_WEIGHTS": 0}),
-        ("a step, attention by several grids and by one", training, grids, ONE_GRID),
+        ("a step, bodies' attention by hand and by PyTorch's kernel", training, grids, {"LONG": shortest}),
+        ("a step, attention on several grids and on one", training, grids, ONE_GRID),
         ("scoring, bodies encoded by hand and by modules", scoring, bodies, {"can_encode": never}),
     ):
         print_in_turn(what, compute, module, others)

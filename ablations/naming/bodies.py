@@ -59,7 +59,7 @@ def _embedded(encoder: Any, ids: Tensor, positions: Tensor) -> Tensor:
 def _through(layer: Any, states: Tensor, sequences: Sequences, heads: int) -> Tensor:
     own, wide = layer.attention.self, layer.intermediate.dense
     query, key, value = (each(states).unflatten(1, (heads, -1)) for each in (own.query, own.key, own.value))
-    seen, _ = attention(query, key, value, sequences, sequences, 0.0, causal=False)
+    seen = attention(query, key, value, sequences, sequences, 0.0, causal=False)[0]  # what gradients need is let go
     states = _joined(layer.attention.output, seen.flatten(1), states)
     found, _ = plain.gelu(nn.functional.linear(states, wide.weight), wide.bias)
     return _joined(layer.output, found, states)

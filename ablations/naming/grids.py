@@ -1,17 +1,16 @@
 """Attention on a CPU: packed sequences, as many at once as pays.
 
 Those of like length are laid out on a grid, each head of each sequence a matrix that is filled up to the longest of
-them; then all their products of matrices are one batch. PyTorch's own kernel for CPUs, one sequence after the other,
-takes longer (``benchmarks/steps.py``); it takes what is too long or too much for grids, for it keeps no weights (where
-it is asked to drop some, it does).
+them; then all their products of matrices are one batch. PyTorch's own kernel for CPUs is slower for sequences of a few
+dozen tokens. It takes each of the long ones, for it keeps no weights, unless some are to be dropped: then it would.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +19,11 @@ from ablations.naming.pulls import Pulls, by_autograd, drawn
 
 MOST_WEIGHTS = 1 << 20  # of attention on a grid, 4 MiB
 MOST_FILLED = 1 << 14  # weights of a head on it that stand for nothing: more cost as much as another grid
-MOST_KEPT = 1 << 25  # weights of all grids of an attention, which its gradients need, 128 MiB
+LONG = 1 << 15  # weights of a head: with more, PyTorch's kernel is the faster one
 
 
 class Sequences:
-    """Sequences, one after the other.
+    """Sequences, one after the other, each of a token at least.
 
     Args:
         starts: Where each begins, and the end, ``(sequences + 1,)``.
@@ -50,23 +49,39 @@ class Sequences:
         return slice(self.starts[some.start], self.starts[some.stop])
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Of a grid, each in weights of a head.
+
+    Attributes:
+        weights: On it.
+        filled: Those of them that stand for nothing.
+        long: Of a sequence that shares it.
+    """
+
+    weights: int
+    filled: int
+    long: float
+
+
 @functools.lru_cache(maxsize=16)
-def bands(asking: tuple[int, ...], seen: tuple[int, ...], most: int) -> list[range]:
-    """Which sequences, in their order, share a grid: few, and such that little is filled up.
+def bands(asking: tuple[int, ...], seen: tuple[int, ...], limits: Limits) -> tuple[range, ...]:
+    """Which sequences, in their order, share a grid; one that is within no limits is alone.
 
     Args:
         asking: Tokens that look, of each sequence.
         seen: Tokens that are looked at, of each.
-        most: Weights of a head on a grid; a sequence that has more is alone.
+        limits: Of each grid.
     """
     found, first, high, wide, real = list[range](), 0, 0, 0, 0
     for at, (rows, columns) in enumerate(zip(asking, seen, strict=True)):
         high, wide, real = max(high, rows), max(wide, columns), real + rows * columns
         whole = (at + 1 - first) * high * wide
-        if at > first and (whole - real > MOST_FILLED or whole > most):
+        is_too_much = whole > limits.weights or whole - real > limits.filled or high * wide > limits.long
+        if at > first and is_too_much:
             found.append(range(first, at))
             first, high, wide, real = at, rows, columns, rows * columns
-    return [*found, range(first, len(asking))]
+    return (*found, range(first, len(asking)))
 
 
 class Grid:
@@ -143,15 +158,16 @@ def attention(
         dropout: Share of the weights.
         causal: Whether a token sees none behind itself.
     """
-    heads, whole = query.shape[1], sum(map(operator.mul, asking.sizes, seen.sizes))
-    most = MOST_WEIGHTS // heads if heads * whole <= MOST_KEPT else 0
-    shared, pulls = bands(asking.sizes, seen.sizes, most), list[Pulls]()
+    heads, long = query.shape[1], math.inf if dropout else LONG
+    shared, pulls = bands(asking.sizes, seen.sizes, Limits(MOST_WEIGHTS // heads, MOST_FILLED, long)), list[Pulls]()
     out = query.new_empty(*query.shape[:2], value.shape[2])
     for some in shared:
         own, others, grid, seen_grid = asking.tokens(some), seen.tokens(some), asking.grid(some), seen.grid(some)
         states = grid.lay_out(query[own]), seen_grid.lay_out(key[others]), seen_grid.lay_out(value[others])
-        compute = _by_hand if len(some) * grid.longest * seen_grid.longest <= most else _by_pytorch
-        found, pull = compute(*states, _later(grid.longest) if causal else seen_grid.hidden(heads), dropout)
+        if grid.longest * seen_grid.longest > long:
+            found, pull = _by_pytorch(*states, causal=causal)
+        else:
+            found, pull = _by_hand(*states, _later(grid.longest) if causal else seen_grid.hidden(heads), dropout)
         grid.collect(found, out[own])
         pulls.append(pull)
 
@@ -160,7 +176,7 @@ def attention(
             grads = pull(asking.grid(some).lay_out_alone(given[asking.tokens(some)]))
             for target, sequences, grad in zip(targets, (asking, seen, seen), grads, strict=True):
                 part = target[sequences.tokens(some)]
-                part.copy_(sequences.grid(some).collect(grad, torch.empty(part.shape)))
+                part.copy_(sequences.grid(some).collect(grad, grad.new_empty(part.shape)))
 
     return out, pull_all
 
@@ -185,12 +201,12 @@ def _by_hand(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dro
     return torch.bmm(taken, value), pull
 
 
-def _by_pytorch(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> tuple[Tensor, Pulls]:
-    """The same, in less memory where nothing is dropped."""
+def _by_pytorch(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> tuple[Tensor, Pulls]:
+    """The same of one sequence, without dropout, in less memory."""
 
     def compute(*states: Tensor) -> Tensor:
         query, key, value = (each[None] for each in states)
-        return nn.functional.scaled_dot_product_attention(query, key, value, mask, dropout)[0]
+        return nn.functional.scaled_dot_product_attention(query, key, value, is_causal=causal)[0]
 
     return by_autograd(compute, query, key, value)
 

@@ -12,7 +12,7 @@ from ablations.plan import Variant
 from ablations.reporting import designs, tables
 from ablations.reporting.context import Context, Group
 from ablations.reporting.figures import curves, doses, seeds, slopes, style
-from ablations.reporting.markdown import bullets, figure, join, section, tied
+from ablations.reporting.markdown import bullets, figure, join, kept_with_next, section
 from ablations.reporting.numbers import half_interval, scores_of, table_decimals
 from ablations.reporting.pictures import FOLDER, capitalised, validation_metric
 from ablations.reporting.sections import worded
@@ -46,7 +46,13 @@ def factors(ctx: Context, folder: Path) -> str:
             said = "No run of this group has a result yet."
         heading = f"## {escape(capitalised(group.title))} {{#sec-factor-{at}}}"
         blocks.append(
-            join(heading, tied(asked) if asked else "", said, *_pictures(ctx, group, at, folder), _failures(ctx, group))
+            join(
+                heading,
+                kept_with_next(asked) if asked else "",
+                said,
+                *_pictures(ctx, group, at, folder),
+                _failures(ctx, group),
+            )
         )
     return join(*blocks) if blocks else "The study has no arms beside its baseline."
 

@@ -71,9 +71,9 @@ def callout(kind: str, title: str, body: str) -> str:
     return fenced(f"## {title}\n\n{tied_figures(body.strip())}", f".callout-{kind}")
 
 
-def tied(body: str) -> str:
+def kept_with_next(body: str) -> str:
     """A block that a PDF sets on the page of what follows it."""
-    return fenced(body, '.tied typst:sticky="true"')
+    return fenced(body, 'typst:sticky="true"')
 
 
 def fenced(body: str, attributes: str) -> str:

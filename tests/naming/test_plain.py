@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from ablations.naming import fused, grids
+from ablations.naming.grids import Limits
 from ablations.naming.operands import IGNORED, Dropout, Rows, Spans
 from ablations.naming.packed import _rows
 from ablations.naming.pulls import by_autograd, drawn
@@ -42,11 +44,16 @@ LENGTHS = [
 ]
 
 
-@pytest.mark.parametrize("most", [grids.MOST_WEIGHTS, 150, 0])  # on one grid, some on several, none: by PyTorch's own
+# sequences on one grid, on several, on one each; the long ones, and all of them, by PyTorch's own kernel
+LIMITS = [{}, {"MOST_FILLED": 20}, {"MOST_WEIGHTS": 0}, {"LONG": 30}, {"LONG": 0}]
+
+
+@pytest.mark.parametrize("limits", LIMITS)
 @pytest.mark.parametrize(("asking", "seen", "causal"), LENGTHS)
 @pytest.mark.parametrize("heads", [1, 3])
-def test_attention_on_grids_is_that_of_each_sequence(asking, seen, causal, heads, most, monkeypatch):
-    monkeypatch.setattr(grids, "MOST_WEIGHTS", most)
+def test_attention_on_grids_is_that_of_each_sequence(asking, seen, causal, heads, limits, monkeypatch):
+    for name, value in limits.items():
+        monkeypatch.setattr(grids, name, value)
     torch.manual_seed(0)
     tokens, seen_tokens = int(asking.starts[-1]), int(seen.starts[-1])
     query = torch.randn(tokens, 2, heads, 8)[:, 1]  # heads of a joint product
@@ -64,39 +71,44 @@ def test_attention_on_grids_is_that_of_each_sequence(asking, seen, causal, heads
 
 
 @pytest.mark.parametrize(
-    ("seen", "most", "found"),
+    ("seen", "limits", "found"),
     [
-        ((100,) * 6, 10**6, [6]),  # nothing is filled up
-        ((100,) * 6, 20_000, [2, 2, 2]),  # 10,000 weights each
-        ((300, 5), 50_000, [1, 1]),  # the first is too long for any grid
-        ((20, 22, 25, 250, 256), 10**6, [3, 2]),  # the short ones would be filled up by 190,000 weights
-        ((256, 255, 40, 39), 10**6, [2, 2]),
-        ((7,), 10**6, [1]),
+        ((100,) * 6, Limits(10**6, 0, 10**5), [6]),  # nothing is filled up
+        ((100,) * 6, Limits(20_000, 0, 10**5), [2, 2, 2]),  # 10,000 weights each
+        ((100,) * 3, Limits(10**6, 0, 9_999), [1, 1, 1]),
+        ((300, 5), Limits(50_000, 10**6, 10**5), [1, 1]),  # the first is too much for any grid
+        ((20, 22, 25, 250, 256), Limits(10**6, 16_000, 10**5), [3, 2]),  # 187,000 weights would stand for nothing
+        ((256, 255, 40, 39), Limits(10**6, 16_000, 10**5), [2, 2]),
+        ((7,), Limits(0, 0, 0), [1]),
     ],
 )
-def test_sequences_of_like_length_share_a_grid(seen, most, found):
-    shared = grids.bands(seen, seen, most)
+def test_sequences_of_like_length_share_a_grid(seen, limits, found):
+    shared = grids.bands(seen, seen, limits)
     assert [len(each) for each in shared] == found
     assert [at for each in shared for at in each] == list(range(len(seen)))
 
 
 def test_short_names_share_a_grid_over_bodies_of_many_lengths():
-    assert len(grids.bands((3, 2, 5), (20, 256, 90), 10**6)) == 1
+    assert len(grids.bands((3, 2, 5), (20, 256, 90), Limits(10**6, 16_000, 10**5))) == 1
 
 
-def test_attention_of_too_many_weights_keeps_none(monkeypatch):
-    each, kept = spans(6, 6), []
-    compute = functools.partial(fused.attention, *torch.randn(3, 12, 2, 8), each, each, NONE, causal=False)
-    monkeypatch.setattr(grids, "_by_pytorch", lambda *given: kept.append(len(given[0])) or grids._by_hand(*given))
-    for most, found in ((144, []), (143, [2, 2])):  # 36 weights of each of two heads of two sequences
-        monkeypatch.setattr(grids, "MOST_KEPT", most)
-        compute()
-        assert kept == found
+@pytest.mark.parametrize("causal", [False, True])
+def test_no_weight_of_a_long_sequence_is_kept(causal):
+    """PyTorch has a kernel that keeps all, too, and takes it where it knows no other."""
+    each = spans(200, 30, 200)
+    states = torch.randn(3, 430, 2, 16)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        fused.attention(*states, each, each, NONE, causal=causal)
+    counts = {event.key: event.count for event in profiled.key_averages()}
+    assert counts["aten::_scaled_dot_product_flash_attention_for_cpu"] == 2
+    assert "aten::_scaled_dot_product_attention_math" not in counts
+    assert counts["aten::_softmax"] == 1
 
 
-@pytest.mark.parametrize("most", [grids.MOST_WEIGHTS, 0])
-def test_attention_drops_weights_and_its_gradients_are_those_of_the_same_draw(most, monkeypatch):
-    monkeypatch.setattr(grids, "MOST_WEIGHTS", most)
+@pytest.mark.parametrize("limits", LIMITS)
+def test_attention_drops_weights_and_its_gradients_are_those_of_the_same_draw(limits, monkeypatch):
+    for name, value in limits.items():
+        monkeypatch.setattr(grids, name, value)
     query, key, value = torch.randn(3, 9, 1, 4)
     eyes = torch.eye(9)[:, None]  # as values: what comes out are the weights
     asking = spans(4, 5)
@@ -122,7 +134,7 @@ def test_attention_drops_weights_and_its_gradients_are_those_of_the_same_draw(mo
         near(mine, own)
 
 
-@pytest.mark.parametrize("most", [grids.MOST_WEIGHTS, 0])
+@pytest.mark.parametrize("most", [grids.MOST_WEIGHTS, 4_000, 0])
 @pytest.mark.parametrize("share", [0.2, 0.7])
 def test_attention_drops_as_large_a_share_as_it_is_told(share, most, monkeypatch):
     monkeypatch.setattr(grids, "MOST_WEIGHTS", most)

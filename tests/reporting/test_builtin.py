@@ -11,7 +11,7 @@ import pytest
 from ablations.errors import UnknownName
 from ablations.reporting import builtin
 from ablations.reporting.builtin import pandoc
-from ablations.reporting.markdown import Column, code_block, table, tied
+from ablations.reporting.markdown import Column, code_block, kept_with_next, table
 from ablations.reporting.qmd import walk
 from ablations.reporting.render import render_report
 
@@ -72,11 +72,11 @@ def parted(folder: Path, questions: Any) -> set[str]:
 @pytest.mark.slow
 def test_a_question_and_its_heading_stand_on_the_page_of_the_first_finding(tmp_path: Path) -> None:
     assert parted(tmp_path, lambda question: question) == {"heading", "question"}
-    assert parted(tmp_path, tied) == set()
+    assert parted(tmp_path, kept_with_next) == set()
 
 
 def test_what_is_meant_for_a_pdf_is_not_in_the_page(tmp_path: Path) -> None:
-    (tmp_path / "index.qmd").write_text(f"# One\n\n{tied('*Why?*')}\n- because\n")
+    (tmp_path / "index.qmd").write_text(f"# One\n\n{kept_with_next('*Why?*')}\n- because\n")
     page, _ = builtin.render(tmp_path, tmp_path)
     assert "<em>Why?</em>" in page.read_text()
     assert "typst:" not in page.read_text()
