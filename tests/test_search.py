@@ -115,6 +115,7 @@ def test_what_diverges_or_does_not_fit_together_is_kept_and_not_chosen(hill):
     assert table["value"].notna().sum() == sum(trial.state == "completed" for trial in trials)
 
 
+@pytest.mark.slow
 def test_the_best_values_become_the_variant_and_are_run_on_the_studys_seeds(hill):
     study, tuned, store = hill()
     trials, _ = made(study, tuned, store)

@@ -36,6 +36,7 @@ def test_states_are_those_of_the_encoders_own_modules(kind, mask):
     assert not found[~shown].any()
 
 
+@pytest.mark.slow
 def test_models_of_every_kind_are_scored_by_it_and_not_trained(monkeypatch):
     met = []
     encode = bodies.encode
