@@ -19,7 +19,7 @@ from ablations.naming.pulls import Pulls, by_autograd, drawn
 
 MOST_WEIGHTS = 1 << 20  # of attention on a grid, 4 MiB
 MOST_FILLED = 1 << 14  # weights of a head on it that stand for nothing: more cost as much as another grid
-LONG = 1 << 15  # weights of a head: with more, PyTorch's kernel is the faster one
+LONG = 1 << 15  # weights of a head: with more, PyTorch's kernel takes about as long, and keeps none
 
 
 class Sequences:
@@ -66,7 +66,7 @@ class Limits:
 
 @functools.lru_cache(maxsize=16)
 def bands(asking: tuple[int, ...], seen: tuple[int, ...], limits: Limits) -> tuple[range, ...]:
-    """Which sequences, in their order, share a grid; one that is within no limits is alone.
+    """Which sequences, in their order, share a grid; one that exceeds a limit by itself is alone.
 
     Args:
         asking: Tokens that look, of each sequence.

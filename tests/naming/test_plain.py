@@ -88,6 +88,15 @@ def test_sequences_of_like_length_share_a_grid(seen, limits, found):
     assert [at for each in shared for at in each] == list(range(len(seen)))
 
 
+def test_a_long_body_fills_up_no_short_ones(monkeypatch):
+    each, compute, met = spans(10, 9, 160, 150), grids._by_hand, []
+    monkeypatch.setattr(
+        grids, "_by_hand", lambda query, *others: met.append(query.shape[:2]) or compute(query, *others)
+    )
+    fused.attention(*torch.randn(3, 329, 2, 8), each, each, NONE, causal=False)
+    assert met == [(4, 10), (4, 160)]  # two heads of two bodies each
+
+
 def test_short_names_share_a_grid_over_bodies_of_many_lengths():
     assert len(grids.bands((3, 2, 5), (20, 256, 90), Limits(10**6, 16_000, 10**5))) == 1
 

@@ -132,6 +132,14 @@ def test_each_arm_is_shown_seed_by_seed_in_words_and_as_a_picture(drawn: tuple[C
     assert float(after) - float(before) == pytest.approx(middle, abs=2e-4)
 
 
+def test_the_questions_of_a_group_stay_with_their_findings(drawn: tuple[Context, str]) -> None:
+    small, said = drawn
+    asked = [each.question for each in small.study.ablations if each.question]
+    assert asked
+    for question in asked:
+        assert re.search(r'^::: \{typst:sticky="true"\}\n.*' + re.escape(question), said, re.MULTILINE)
+
+
 @pytest.mark.slow
 def test_runs_without_a_result_stand_with_their_factor_and_their_cause(state: State, tmp_path: Path) -> None:
     said = shown(factors.factors(state("failures").context(), tmp_path))
